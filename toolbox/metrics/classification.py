@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from toolbox.errors import OwnPartError, source
 from toolbox.metrics import intervals
+from toolbox.metrics.ranking import Ranking, mean, ratio
 
 Array = NDArray[Any]
 CITES = ("guo2017",)  # of the temperature
@@ -74,9 +75,9 @@ def from_confusion(matrix: Array) -> dict[str, Array]:
     iou = ratio(hits, union)
     return {
         "accuracy": ratio(hits.sum(-1), rows),
-        "balanced_accuracy": _mean(np.where(target > 0, parts["recall"], np.nan)),
-        "macro_f1": _mean(np.where(union > 0, parts["f1"], np.nan)),
-        "mean_iou": _mean(iou),
+        "balanced_accuracy": mean(np.where(target > 0, parts["recall"], np.nan)),
+        "macro_f1": mean(np.where(union > 0, parts["f1"], np.nan)),
+        "mean_iou": mean(iou),
         "frequency_weighted_iou": np.nansum(iou * target, -1) / np.maximum(rows, 1),
     }
 
@@ -89,30 +90,6 @@ def per_class(matrix: Array) -> dict[str, Array]:
         "recall": np.nan_to_num(ratio(hits, target)),
         "f1": np.nan_to_num(ratio(2 * hits, predicted + target)),
     }
-
-
-class Ranking:
-    """Rows sorted once by the score of each class, so that AUROC and average precision of weighted rows are sums."""
-
-    def __init__(self, target: Array, scores: Array) -> None:
-        self._sorted = []
-        for k in range(scores.shape[1]):
-            order = np.argsort(-scores[:, k], kind="stable")
-            ends = np.append(np.flatnonzero(np.diff(scores[order, k])), len(order) - 1)
-            self._sorted.append((order, target[order] == k, ends))
-
-    def curve(self, k: int, weight: Array) -> tuple[Array, Array]:
-        """Rows of class k and of the rest (or their `weight` (..., N)) above each score that occurs, highest first."""
-        order, positive, ends = self._sorted[k]
-        weight = np.take(weight, order, -1)
-        hits, rows = (np.take(np.cumsum(part, -1), ends, -1) for part in (weight * positive, weight))
-        return hits, rows - hits
-
-    def metrics(self, weight: Array) -> dict[str, Array]:
-        """Macro AUROC and average precision (...,) with `weight` (..., N) for the rows."""
-        curves = (self.curve(k, weight) for k in range(len(self._sorted)))
-        areas, precisions = zip(*((auroc(*curve), average_precision(*curve)) for curve in curves), strict=True)
-        return {"macro_auroc": _mean(np.stack(areas, -1)), "macro_average_precision": _mean(np.stack(precisions, -1))}
 
 
 def score(target: Array, scores: Array, row_loss: Array) -> dict[str, Any]:
@@ -133,12 +110,17 @@ def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, An
 
 def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array], dict[str, Array]]:
     """Every metric (b,) of weights (b, N) of the rows."""
-    classes, predicted, ranking = scores.shape[1], scores.argmax(1), Ranking(target, scores)
+    classes, ranking = scores.shape[1], Ranking(target, scores)
+    cell = target * classes + scores.argmax(1)
+    order, areas = np.argsort(cell, kind="stable"), ranking.quick_metrics()
+    cells, begins = np.unique(cell[order], return_index=True)
 
     def statistic(weights: Array) -> dict[str, Array]:
-        matrices = np.stack([confusion_matrix(target, predicted, classes, weight) for weight in weights])
-        loss = ratio(np.array([row_loss @ weight for weight in weights]), weights.sum(1))
-        values = {"loss": loss, **ranking.metrics(weights), **from_confusion(matrices), **own(weights)}
+        matrices = np.zeros((len(weights), classes * classes))
+        matrices[:, cells] = np.add.reduceat(np.take(weights, order, -1), begins, -1)
+        loss = ratio(weights @ row_loss, weights.sum(1))
+        of_matrix = from_confusion(matrices.reshape(-1, classes, classes))
+        values = {"loss": loss, **areas(weights), **of_matrix, **own(weights)}
         return {name: values[name] for name in METRICS}
 
     def own(weights: Array) -> dict[str, Array]:
@@ -185,19 +167,6 @@ def f1_of_classes(matrices: Array, classes: Sequence[str], scored: Sequence[str]
 def challenge_f1(per_class: Mapping[str, Mapping[str, float]], scored: Sequence[str]) -> dict[str, float]:
     """The mean F1 of the classes scored by a challenge, as `challenge_f1`; {} without scored classes."""
     return {"challenge_f1": float(np.mean([per_class[name]["f1"] for name in scored]))} if scored and per_class else {}
-
-
-def auroc(hits: Array, misses: Array) -> Array:
-    """Area (...,) under the ROC curves (..., n) of `Ranking.curve`; NaN without positives or without negatives."""
-    zero = np.zeros_like(hits[..., :1])
-    area = np.trapezoid(np.concatenate([zero, hits], -1), np.concatenate([zero, misses], -1))
-    return ratio(area, hits[..., -1] * misses[..., -1])
-
-
-def average_precision(hits: Array, misses: Array) -> Array:
-    """Average precision (...,) of the curves (..., n) of `Ranking.curve`; NaN without positives or negatives."""
-    steps = np.nansum(np.diff(hits, prepend=0) * ratio(hits, hits + misses), -1)
-    return np.where(misses[..., -1] > 0, ratio(steps, hits[..., -1]), np.nan)[()]
 
 
 def floats(values: Mapping[str, Any]) -> dict[str, float]:
@@ -302,20 +271,6 @@ def memorised(train: NDArray[np.integer], val: NDArray[np.integer]) -> str | Non
         f" {reached:.3f}, and guessing has {chance:.3f}: the network fits its training rows alone, or its batch norms"
         " need more steps"
     )
-
-
-def ratio(part: Array, whole: Array) -> Array:
-    """`part / whole`; NaN where both are 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.true_divide(part, whole)
-
-
-def _mean(values: Array) -> Any:
-    """The mean (...,) over the values that are not NaN in `values` (..., K)."""
-    if values.ndim > 1:
-        return np.array([_mean(row) for row in values])
-    values = values[~np.isnan(values)]
-    return values.mean() if len(values) else np.float64(np.nan)
 
 
 def _sums_of_units(scores: Array, target: Array, unit: Array, bins: int) -> tuple[Array, dict[str, Array]]:

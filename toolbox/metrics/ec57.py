@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from toolbox.errors import UsageError
 from toolbox.metrics import intervals
-from toolbox.metrics.classification import ratio
+from toolbox.metrics.ranking import ratio
 
 Array = NDArray[Any]
 TASKS = {"SVEB": "S", "VEB": "V"}

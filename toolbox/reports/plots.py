@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox import files, plain
-from toolbox.metrics import classification, meanings
+from toolbox.metrics import meanings
 from toolbox.metrics.classification import METRICS
+from toolbox.metrics.ranking import Ranking, auroc, average_precision
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def roc_panels(predictions: Predictions, classes: Sequence[str]) -> list[Panel]:
     """Receiver operating characteristic of each class against the rest."""
     panel = Panel("ROC, one class against the rest", "1 - specificity", "sensitivity (Se)", guide=([0, 1], [0, 1]))
     for name, hits, misses in _curves(predictions, classes):
-        label = f"{name} (AUROC {classification.auroc(hits, misses):.4f}, n={hits[-1]:,.0f})"
+        label = f"{name} (AUROC {auroc(hits, misses):.4f}, n={hits[-1]:,.0f})"
         bends = _bends(hits) | _bends(misses)
         x, y = misses[bends] / misses[-1], hits[bends] / hits[-1]
         panel.lines.append((label, np.append(0, x), np.append(0, y)))
@@ -236,7 +237,7 @@ def precision_recall_panels(predictions: Predictions, classes: Sequence[str]) ->
     """Positive predictivity against sensitivity of each class against the rest."""
     panel = Panel("Precision and recall, one class against the rest", "recall (Se)", "precision (+P)")
     for name, hits, misses in _curves(predictions, classes):
-        label = f"{name} (AP {classification.average_precision(hits, misses):.4f}, n={hits[-1]:,.0f})"
+        label = f"{name} (AP {average_precision(hits, misses):.4f}, n={hits[-1]:,.0f})"
         steps = np.diff(hits, prepend=np.nan, append=np.nan)
         bends = (steps[1:] != 0) | (steps[:-1] != 0)  # straight only where no row of the class is passed
         x, y = hits[bends] / hits[-1], hits[bends] / (hits + misses)[bends]
@@ -246,7 +247,7 @@ def precision_recall_panels(predictions: Predictions, classes: Sequence[str]) ->
 
 def _curves(predictions: Predictions, classes: Sequence[str]) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
     """Name and curve of each class with positive and negative rows."""
-    ranking, ones = classification.Ranking(predictions.target, predictions.scores), np.ones(len(predictions.target))
+    ranking, ones = Ranking(predictions.target, predictions.scores), np.ones(len(predictions.target))
     for k, name in enumerate(classes):
         if 0 < (predictions.target == k).sum() < len(predictions.target):
             yield name, *ranking.curve(k, ones)

@@ -20,6 +20,7 @@ from torch import Tensor
 from toolbox import files
 from toolbox.errors import UsageError
 from toolbox.metrics import classification, intervals, meanings
+from toolbox.metrics.ranking import Ranking, auroc, average_precision, ratio
 from toolbox.registry import pick
 from toolbox.reports import images, plots, tables
 from toolbox.reports.plots import DataFacts, Panel
@@ -166,8 +167,8 @@ def detection_score(anomaly: Array, errors: Array, threshold: float) -> dict[str
 
 def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Array], dict[str, Array]]:
     """Every figure (...,) of weights (..., N) of the rows; the threshold stays as it is."""
-    ranking = classification.Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
-    flagged, ratio = errors > threshold, classification.ratio
+    ranking = Ranking((~anomaly).astype(int), errors[:, None])  # of class 0
+    flagged = errors > threshold
 
     def statistic(weight: Array) -> dict[str, Array]:
         curve = ranking.curve(0, weight)
@@ -175,8 +176,8 @@ def of_weights(anomaly: Array, errors: Array, threshold: float) -> Callable[[Arr
         caught, false_alarms = weight @ (anomaly & flagged), weight @ (~anomaly & flagged)
         kept_share, caught_share = ratio(normals - false_alarms, normals), ratio(caught, anomalies)
         return {
-            "auroc": classification.auroc(*curve),
-            "average_precision": classification.average_precision(*curve),
+            "auroc": auroc(*curve),
+            "average_precision": average_precision(*curve),
             "normals_kept": kept_share,
             "anomalies_caught": caught_share,
             "balanced_accuracy": (kept_share + caught_share) / 2,

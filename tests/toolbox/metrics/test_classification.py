@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from commands.check.training import METRIC
 from toolbox.metrics import classification, intervals
+from toolbox.metrics.ranking import Ranking
 
 K = 4
 CLASSES = ("N", "S", "V", "F")
@@ -93,7 +94,7 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
     kept = weight > 0
     rows = (target[kept], scores[kept])
     assume(len(np.unique(rows[0])) > 1)
-    values = classification.Ranking(target, scores).metrics(weight)
+    values = Ranking(target, scores).metrics(weight)
     assert values["macro_auroc"] == pytest.approx(one_against_rest(*rows, sk.roc_auc_score, weight[kept]))
     assert values["macro_average_precision"] == pytest.approx(
         one_against_rest(*rows, sk.average_precision_score, weight[kept])
@@ -102,6 +103,37 @@ def test_weighted_metrics_are_scikit_learns_with_sample_weight(seed: int, ties: 
     np.testing.assert_array_equal(
         matrix, sk.confusion_matrix(target, scores.argmax(1), labels=range(K), sample_weight=weight)
     )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([(), (0,), (1, 3), (1, 2, 3)]), st.sampled_from([0, 6]))
+def test_the_quick_form_of_many_weights_is_the_plain_one(seed: int, ties: bool, absent: tuple, apart: int) -> None:
+    target, scores, _ = draw(seed, rows=40, ties=ties, absent=absent)
+    scores[np.arange(40), target] += apart  # then the first and the last rows of a class are of one kind
+    weight = np.random.default_rng(seed).poisson(1, (7, 40)).astype(np.float32)
+    weight[5:] = [[0], [1]]
+    plain, quick = (
+        Ranking(target, scores).metrics(weight.astype(float)),
+        Ranking(target, scores).quick_metrics()(weight),
+    )
+    for name, values in plain.items():
+        np.testing.assert_allclose(quick[name], values, rtol=1e-6, err_msg=name)
+
+
+def test_intervals_are_those_of_the_plain_form() -> None:
+    target, scores, row_loss = draw(3, rows=400)
+    ranking, drawn = Ranking(target, scores), [*intervals.row_draws(400, 200, seed=1)]
+    ends = intervals.percentiles(classification.of_weights(target, scores, row_loss), drawn)
+
+    def plain(weights: np.ndarray) -> dict[str, np.ndarray]:
+        matrices = [classification.confusion_matrix(target, scores.argmax(1), K, weight) for weight in weights]
+        of_matrices = classification.from_confusion(np.stack(matrices))
+        return {"loss": weights @ row_loss / 400, **of_matrices, **ranking.metrics(weights.astype(float))}
+
+    same, other = (intervals.percentiles(plain, rows) for rows in (drawn, intervals.row_draws(400, 200, seed=2)))
+    for name, found in ends.items():
+        assert found == pytest.approx(same[name], rel=1e-5)
+        assert found == pytest.approx(other[name], abs=0.03)  # what other draws change
 
 
 def test_an_undefined_metric_is_nan() -> None:
