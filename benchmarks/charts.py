@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from loaders import get_data
+from loaders.base import Rows
 from loaders.charts.rows import ChartBatches, ChartKind, Charts
-from loaders.charts.store import ChartStore, fill, key
+from loaders.charts.store import ChartStore, fill
 from toolbox.paper import drawing, layouts
 from toolbox.paper.drawing import GRID_MM, PULSE_MM, Drawing, Pen, Style, blank, packed
 from toolbox.paper.layouts import Sheet
@@ -88,33 +89,35 @@ def drawn(sheet: Sheet, signals: list[np.ndarray], style: Style) -> None:
     say("bytes a chart is kept in, and as raw pixels", f"{size:,.0f} / {3 * sheet.image[0] * sheet.image[1]:,}")
 
 
-def built(root: Path, sheet: Sheet, signals: list[np.ndarray], style: Style, count: int) -> ChartStore:
-    """Charts a second into a store, by one process and by one a core; the store."""
-    how, keys = Drawing(sheet, RATE_HZ, SAMPLES, style.line), [key(index, 0) for index in range(count)]
+def charts_of(signals: Rows, sheet: Sheet, style: Style, count: int, store: ChartStore) -> Charts:
+    """`count` charts in `store` of the rows of `signals`, again and again."""
+    place, nothing = np.arange(count), np.zeros(count, int)
+    row, number = place % len(signals), place // len(signals)
+    return Charts(signals, [ChartKind(sheet, SAMPLES, *blank(sheet, style), store)], row, nothing, nothing, number)
 
-    def window(each: bytes) -> np.ndarray:
-        return signals[int.from_bytes(each[:8], "big") % len(signals)]
 
+def built(root: Path, signals: Rows, sheet: Sheet, style: Style, count: int) -> Charts:
+    """Charts a second into a store, by one process and by one a core; the charts."""
+    how = Drawing(sheet, RATE_HZ, SAMPLES, style.line)
     drawing.ALONE = 0
     for workers in sorted({1, len(os.sched_getaffinity(0))}):
         store = ChartStore(root / str(workers), {}, sheet.image)
-        seconds = timed(partial(fill, store, keys, window, how, workers=workers), time.perf_counter)
+        charts = charts_of(signals, sheet, style, count, store)
+        windows = {each: partial(charts.window, row) for row, each in enumerate(charts.keys)}
+        seconds = timed(partial(fill, store, windows, how, workers=workers), time.perf_counter)
         told = f"into LMDB by {workers} process{'es, their start included' if workers > 1 else ''}"
         say(f"{told}, charts a second", f"{count / seconds:,.0f}")
-    return store
+    return charts
 
 
-def read(store: ChartStore, sheet: Sheet, signals: object, style: Style, count: int) -> None:
+def read(charts: Charts) -> None:
     """Charts a second out of a store onto the CPU as float32, by one thread."""
-    kind = ChartKind(sheet, SAMPLES, *blank(sheet, style), store)
-    columns = (np.arange(count) % len(signals), np.zeros(count, int), np.zeros(count, int), np.zeros(count, int))
-    charts = Charts(signals, [kind], *columns)
-    batches = ChartBatches(charts, torch.device("cpu"))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    batches, store = ChartBatches(charts, torch.device("cpu")), charts.kinds[0].store
+    order = torch.randperm(len(charts), generator=torch.Generator().manual_seed(0))
     cpu = timed(lambda: store.read([charts.keys[row] for row in order]))
     seconds = timed(lambda: [inputs for inputs, _ in batches.batches(order, BATCH)][:0], time.perf_counter)
-    say("read and unpacked, charts a CPU second", f"{count / cpu:,.0f}")
-    say("read ahead and put on paper as float32, charts a second", f"{count / seconds:,.0f}")
+    say("read and unpacked, charts a CPU second", f"{len(charts) / cpu:,.0f}")
+    say("read ahead and put on paper as float32, charts a second", f"{len(charts) / seconds:,.0f}")
 
 
 def main() -> None:
@@ -132,8 +135,7 @@ def main() -> None:
     say(f"layout {asked.layout}, {sheet.image[1]} x {sheet.image[0]} pixels, {sheet.pixels_per_mm:g} a mm", "")
     drawn(sheet, signals, style)
     with tempfile.TemporaryDirectory() as name:
-        store = built(Path(name), sheet, signals, style, asked.charts)
-        read(store, sheet, rows, style, min(asked.charts, len(rows)))
+        read(built(Path(name), rows, sheet, style, asked.charts))
 
 
 if __name__ == "__main__":
