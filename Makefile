@@ -23,7 +23,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: .venv/ready ## set up and train; make train ARGS="--model-name cnn1d_3 --short-run" passes flags
-	.venv/bin/python commander.py $(ARGS)
+	.venv/bin/python commander.py --threads auto $(ARGS)
 
 test: lint types ## set up and run all checks and tests
 	$(PYTEST) --durations=10

@@ -15,6 +15,7 @@ from toolbox.flags import COMMAND, CONFIGURATION, COUNT, DATA, LOOK, MACHINE, MO
 from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
 from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
 
+THREADS = Check("auto or a number from 1 to 1024", lambda text: text in ("auto", *map(str, range(1, 1025))))
 DESCRIPTION = f"""Train networks on ECG recordings and test them honestly.
 
   train    {program()} --dataset ecg --model-name resnet1d_10
@@ -43,15 +44,14 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--explain", COMMAND, "attribution of a trained run's predictions, with checks (--list explainers)",
              metavar="METHOD", choices="explainers", mode=USE),
         Flag("--export", COMMAND, "folder for other programs from a trained run: its weights as onnx or safetensors, "
-             "input contract, model card", metavar="FORMAT", choices="formats", mode=USE, elsewhere="save-onnx "
-                                                                                                    "to-onnx"),
+             "input contract, model card", metavar="FORMAT", choices="formats", mode=USE,
+             elsewhere="save-onnx to-onnx"),
         Flag("--cite", COMMAND, "BibTeX of data, network, protocol and program, of a run or of the typed flags",
              type=bool, mode=USE, elsewhere="citation bibtex"),
         Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",
              metavar="RUN", nargs="+", mode=""),
         Flag("--runs", COMMAND, "page of all runs of --root-dir, runs.html: filters, search, comparison; every "
-                                "run that "
-             "ends writes it again", type=bool, mode=""),
+             "run that ends writes it again", type=bool, mode=""),
         Flag("--report", COMMAND, "write report.html, the page of a run, from its folder, without data and weights; of "
              "several runs a comparison", metavar="RUN", nargs="+", mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
@@ -265,10 +265,11 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              tags="batches", elsewhere="gpu gpus gpu-id cuda use-cuda accelerator"),
         Flag("--disable-cuda", MACHINE, "the same as --device cpu", type=bool, tags="batches",
              elsewhere="no-cuda no-gpu cpu"),
+        Flag("--threads", MACHINE, "processor threads of the network, kept by the run (default one per core), or auto: "
+             "these or one, whichever trains faster now", metavar="N", check=THREADS, elsewhere="num-threads"),
         Flag("--workers", MACHINE, "processes that draw charts (0 for one per core), threads that read them", type=int,
-             metavar="N", also=("-j",), default=0, check=between(0, 1024), family="any", unused_by="predict "
-                                                                                                   "export cite",
-             elsewhere="num-workers n-workers nworkers n-jobs jobs threads"),
+             metavar="N", also=("-j",), default=0, check=between(0, 1024), family="any",
+             unused_by="predict export cite", elsewhere="num-workers n-workers nworkers n-jobs jobs"),
         Flag("--mixed-precision", TRAINING, "training in bfloat16, if the device computes in it", type=bool,
              elsewhere="amp fp16 bf16 half precision"),
         Flag("--deterministic", MACHINE, "deterministic kernels only, even if they are slower (CUDA)", type=bool,

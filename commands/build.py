@@ -28,7 +28,7 @@ from toolbox.runs.best import mode
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.tasks import Classify, Detect, Task
-from toolbox.training import optimizers, samplers, transfer
+from toolbox.training import optimizers, samplers, threads, transfer
 from toolbox.training.optimizers import Schedule, Shape
 from toolbox.training.recorders import About
 from trainer import Trainer
@@ -155,7 +155,8 @@ def build(flags: Flags, data: Data) -> Trainer:
 
 
 def device_of(flags: Flags) -> torch.device:
-    """The device of --device, else the best available."""
+    """The device of --device, else the best available; sets the threads of a processor."""
+    threads.use(flags.threads)
     return devices.pick_device("cpu" if flags.disable_cuda else flags.device, deterministic=flags.deterministic)
 
 

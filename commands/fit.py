@@ -1,6 +1,7 @@
 """Train a new run, or resume one."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from loaders.base import Data
 from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.flags import Flags, words
+from toolbox.metrics import cost
 from toolbox.reports import images
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import KEPT
@@ -23,7 +25,7 @@ from toolbox.runs.folder import CONFIG, HISTORY, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.runs.study import NOTE
 from toolbox.terminal import StopRequest
-from toolbox.training import optimizers, recorders
+from toolbox.training import optimizers, recorders, threads
 from toolbox.training.recorders import LOSSES, Images, Recorders
 from trainer import Trainer
 
@@ -53,6 +55,7 @@ def start(
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)
+        flags = flags.replace(threads=str(_threads(flags, trainer, tried=not (flags.short_run or study))))
     if flags.save_config:
         build.save_config(flags)
     run = RunFolder.claim(flags.root_dir, flags.dataset, flags.model_name, flags.version or "bump")
@@ -70,12 +73,28 @@ def start(
         _train(flags, trainer, run, stop, tested=tested)
 
 
+def _threads(flags: Flags, trainer: Trainer, *, tried: bool) -> int:
+    """The number of threads of a new run, in use from now on; if `tried` or for --threads auto after a trial."""
+    found = threads.number(flags.threads)
+    if tried or flags.threads == threads.AUTO:
+        spec, members = trainer.data.spec, len(trainer.learners)
+        most = max(1, threads.SAMPLES // (members * math.prod(spec.shape))) * members
+        rows = cost.inputs(spec, min(trainer.batch_size, most), trainer.device)
+        found = threads.tried(flags.threads, trainer.model, rows)
+    threads.use(str(found))
+    return found
+
+
 def resume(trained: TrainedRun, stop: StopRequest, *, load: Load = build.load_data, tested: bool = True) -> None:
     """Train an existing run to its end as if it had never stopped, and test it; arguments as in `start`."""
     flags, run, differences = trained.flags, trained.run, dict(trained.differences)
     trained.permit(differences)
     recorders.check_installed(words(flags.log_to) or [])
     trained.note_short_run()
+    number, before = str(threads.number(flags.threads)), trained.config["flags"].get("threads")
+    if before not in (None, number):
+        log.info("--threads %s, the run had %s: its weights will differ by rounding", number, before)
+    trained = replace(trained, flags=flags.replace(threads=number))
     with run.locked(), devices.enough_memory(flags.batch_size):
         flags, trainer, reinitialise = trained.reopened(load, differences)
         _prepare(replace(trained, flags=flags), trainer, differences, reinitialise=reinitialise)
@@ -119,7 +138,7 @@ def _config(trained: TrainedRun, trainer: Trainer, differences: Mapping[str, Any
     config, flags = trained.config, trained.flags
     notes = config.get("overrides", [])
     if not differences:
-        free = {name: getattr(flags, name) for name in args.FLAGS.names("length")}
+        free = {name: getattr(flags, name) for name in (*args.FLAGS.names("length"), "threads")}
         notes = [{**note, "after_epoch": min(note["after_epoch"], trainer.epoch)} for note in notes]
         changed = {"flags": config["flags"] | free} | build.imports(flags)
         return config | changed | ({"overrides": notes} if notes else {})

@@ -30,6 +30,7 @@ from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder, versions
 from toolbox.tasks import TASKS, decided
+from toolbox.training import threads
 from trainer import PREDICT_ROWS, Trainer
 
 MOST_ROWS, MOST_CHANNELS = 10**10, 4096
@@ -137,7 +138,8 @@ class TrainedRun:
         run = run or _find(choices.settle(args.resolve(args.needed(typed))), among)
         config = read_config(run, typed)
         typed = args.without_unused(typed, charts=config["flags"].get("view") == "chart")
-        own = {name: value for name, value in typed.items() if name not in of_input}
+        known = of_input if typed.get("threads") != threads.AUTO else {*of_input, "threads"}  # the run has its number
+        own = {name: value for name, value in typed.items() if name not in known}
         stored = dict(config["flags"])
         if own.get("optimizer", stored["optimizer"]) != stored["optimizer"]:  # each optimizer has its own default rates
             stored |= {name: None for name in args.FLAGS.names("optimizer") if name not in config.get("given", ())}

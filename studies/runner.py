@@ -25,6 +25,7 @@ from studies.ledger import FAILED, Job, Ledger
 from toolbox import files, terminal
 from toolbox.errors import ResourceError
 from toolbox.terminal import StopRequest
+from toolbox.training.threads import cores
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 SHOW_S, LOG_S = 2.0, 30.0  # between two updates of the bars; between two lines of the log
@@ -102,11 +103,6 @@ def threads_each(workers: int) -> int:
     """Torch threads for each of `workers`: OMP_NUM_THREADS, or a share of the cores."""
     typed = os.environ.get("OMP_NUM_THREADS", "")
     return int(typed) if typed.isdigit() and int(typed) else max(1, cores() // workers)
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> str:

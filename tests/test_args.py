@@ -83,7 +83,7 @@ def test_a_command_asks_for_one_thing_but_for_a_look_at_what_is_fetched(one: str
 # The rule: a flag is ignored, with one line that names it, where the results of a command cannot depend on it. What
 # follows states it flag by flag, so that a changed declaration cannot change it unseen.
 # Of the machine; and --workers.
-HEEDED_ALWAYS = {"root_dir", "import", "device", "disable_cuda", "deterministic", "json", "verbose", "debug"}
+HEEDED_ALWAYS = {"root_dir", "import", "device", "threads", "disable_cuda", "deterministic", "json", "verbose", "debug"}
 HEEDED_ALWAYS |= {"version_info"}
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",

@@ -272,8 +272,9 @@ def test_one_thread_and_two_differ_by_rounding_alone(tiny: Data) -> None:
     threads, losses = torch.get_num_threads(), []
     try:
         for number in (1, 2):
-            torch.set_num_threads(number)
-            history = fit(build(tiny, model_name="resnet1d_10", batch_size=15), 2).history  # 20 steps
+            trainer = build(tiny, model_name="resnet1d_10", batch_size=15, threads=str(number))
+            assert torch.get_num_threads() == number
+            history = fit(trainer, 2).history  # 20 steps
             losses.append([row[split]["loss"] for row in history for split in ("train", "val")])
     finally:
         torch.set_num_threads(threads)

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -100,14 +101,17 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, columns: Mapping[str, "Iterable[Any] | NDArray[Any]"], form: str = "%r") -> None:
     """Write columns of one length as CSV, floats in the `form` of printf; None and NaN are empty cells."""
-
-    def cell(value: Any) -> Any:
-        return "" if value is None or value != value else form % value if isinstance(value, float) else value
-
-    values = [map(cell, getattr(column, "tolist", lambda column=column: column)()) for column in columns.values()]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *zip(*values, strict=True)])
+    rows = zip(*(_cells(column, form) for column in columns.values()), strict=True)
+    csv.writer(text, lineterminator="\n").writerows(chain([columns], rows))
     write_text(path, text.getvalue())
+
+
+def _cells(column: Any, form: str) -> list[Any]:
+    values = getattr(column, "tolist", lambda: column)()
+    if getattr(column, "dtype", object) in (int, bool):
+        return values
+    return ["" if one is None or one != one else form % one if isinstance(one, float) else one for one in values]
 
 
 def write_json(path: Path, value: Any) -> None:

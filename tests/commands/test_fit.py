@@ -23,6 +23,7 @@ from toolbox.errors import Interrupted
 from toolbox.metrics.classification import METRICS, floats
 from toolbox.runs import folder as runs
 from toolbox.runs.folder import RunFolder
+from toolbox.training import threads
 from trainer import Trainer
 
 CURVES = ("roc", "precision_recall", "history", "loss_per_step")
@@ -187,6 +188,31 @@ def test_a_longer_run_equals_one_that_was_long_from_the_start(root: Path) -> Non
     assert "is a short run" not in whole.err
     assert_same_run(run, run.parent / "synth_cnn1d_3_2")
     assert read(run / "config.json")["flags"]["epochs"] == 3
+
+
+def test_a_run_records_its_threads_and_a_resumed_one_takes_them_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What --threads auto chooses is one of the fixed numbers, with its weights."""
+    monkeypatch.setattr(threads, "times", lambda *_: [2.0, 1.0])
+    flags, number = (*SHORT, "--epochs", "1", "--root-dir", root), torch.get_num_threads()
+    many = {"OMP_NUM_THREADS": "2"}
+    try:
+        for asked in ((), ("--threads", "auto"), ("--threads", "2")):
+            assert carried_out(*flags, *asked, env=many).code == 0
+            assert torch.get_num_threads() == 2
+        runs = [root / "synth" / "runs" / f"synth_cnn1d_3_{number}" for number in (1, 2, 3)]
+        assert [read(run / "config.json")["flags"]["threads"] for run in runs] == ["2"] * 3
+        for run in runs[1:]:
+            assert_same_run(runs[0], run)
+        for asked in ((), ("--threads", "auto")):  # where there is one core
+            resumed = on(runs[0], "--resume", "latest", "--version", "1", "--epochs", "2", *asked)
+            assert torch.get_num_threads() == 2, resumed.err
+        resumed = on(runs[0], "--resume", "latest", "--version", "1", "--epochs", "3", "--threads", "1")
+        assert "--threads 1, the run had 2: its weights will differ by rounding" in resumed.err
+        assert read(runs[0] / "config.json")["flags"]["threads"] == "1"
+    finally:
+        torch.set_num_threads(number)
 
 
 def test_a_run_without_a_whole_epoch_cannot_be_tested(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
