@@ -1,11 +1,16 @@
 """The commands of everyday work exist, agree with each other, and name files that exist."""
 
+import json
 import re
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
+import pytest
 import yaml
 
+from helpers.commands import SHORT, offline
 from helpers.data import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -48,6 +53,27 @@ def test_one_version_and_one_licence_are_stated() -> None:
     assert re.findall(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)[0] == project["version"] == citation["version"]
     assert project["license"] == citation["license"] == "Apache-2.0"
     assert "Apache License" in read("LICENSE")
+
+
+UNUSED = {"torch._dynamo", "pandas", "matplotlib", "tensorboard", "sympy", "sklearn", "scipy", "plotly.graph_objects"}
+LISTED = """
+import json, sys, commander
+code = commander.main(sys.argv[1:])
+sys.stderr.write("\\n" + json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "unused"),
+    [(SHORT, UNUSED), (("--list", "models"), UNUSED | {"torch", "numpy"}), (("--help-all",), UNUSED | {"torch"})],
+    ids=["short run", "list", "help"],
+)
+def test_a_command_imports_only_what_it_uses(tmp_path: Path, flags: tuple[str, ...], unused: set[str]) -> None:
+    """The imports are most of a short command's time: torch's compiler alone takes a second and 75 MB."""
+    command = [sys.executable, "-c", LISTED, *flags, "--epochs", "1", "--root-dir", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, env=offline(), capture_output=True, text=True, check=True)
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert (code, unused & {*modules}) == (0, set())
 
 
 HEAVY = {"requirements-mlflow.txt", "requirements-wandb.txt"}  # above 50 MB each: their tests are skipped without them

@@ -3,8 +3,8 @@
 A training of another number of threads has other weights, by rounding. So the number never follows from the load of the
 machine, unless --threads auto asks for that; config.json has it, and a resumed run takes it again.
 
-On a busy machine the threads of a step wait for each other, and burn the processor meanwhile: where one other process is
-busy a step of two threads takes two to three times as long as one of one thread, at a high load more than ten times.
+On a busy machine the threads of a step wait for each other, and burn the processor meanwhile: with one other process a
+step of two threads takes two to three times as long as one of one thread, at a high load more than ten times.
 """
 
 import copy
