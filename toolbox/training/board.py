@@ -87,7 +87,8 @@ class Board(Recorder):
         torch.backends.mha.set_fastpath_enabled(False)  # attention has another graph without gradients
         try:
             with self._writing(), warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
-                self._writer().add_graph(model.eval(), example)
+                traced = torch.jit.trace(model.eval(), example, check_trace=False)  # the check imports for a second
+                self._writer().add_graph(traced, example)
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
             log.info("no graph of the network on TensorBoard: it cannot be traced (%s)", type(error).__name__)
         finally:
