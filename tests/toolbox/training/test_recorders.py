@@ -1,5 +1,6 @@
 """Losses of steps come back from their file; a recorder never ends a training and never changes it."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -125,10 +126,11 @@ def test_the_graph_changes_no_random_number_and_a_network_without_one_is_recorde
     assert capsys.readouterr().out == ""
 
 
-def test_a_resumed_run_hides_the_epochs_that_it_repeats(tmp_path: Path) -> None:
+def test_a_resumed_run_hides_the_epochs_that_it_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for done, values in ((0, (1.0, 2.0, 3.0)), (1, (20.0,))):
+        monkeypatch.setattr(time, "time", lambda done=done: 1e9 + done)  # files of one second have no order
         with Recorders.opened(["tensorboard"], about(tmp_path, epochs_done=done)) as recorders:
             for epoch, loss in enumerate(values, done + 1):
                 row = ROW | {"epoch": epoch, "val": {"loss": loss}}
