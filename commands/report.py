@@ -32,7 +32,7 @@ def rebuild(flags: Flags) -> None:
         raise UsageError(f"--out is the folder {page}", hint=f"--out {page / PAGE}, the name of a page")
     if not page.parent.is_dir():
         raise UsageError(f"the folder of --out {page} does not exist", where=str(page.parent), hint="make it first")
-    if flags.out:
+    if flags.out or others:
         pages.check_replaceable(page)
     if others:
         from commands import runs

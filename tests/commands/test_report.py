@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import args
+from commands.report import COMPARISON
 from helpers.commands import assert_error, carried_out, on
 from helpers.pages import Page, in_browser, needs_browser
+from toolbox.plain import NOTICE
 from toolbox.runs import summary
 from toolbox.tasks import TASKS
 
@@ -270,10 +272,14 @@ def test_what_cannot_be_reported_is_one_line(copied_run: Path, tmp_path: Path) -
     missing = tmp_path / "none" / "page.html"
     assert_error(carried_out("--report", copied_run, "-o", missing, "--root-dir", root), 2, "does not exist")
     assert_error(carried_out("--report", copied_run, "-o", tmp_path, "--root-dir", root), 2, "is the folder")
-    (tmp_path / "theirs.html").write_text("theirs")
-    asked = ("--report", copied_run, "-o", tmp_path / "theirs.html", "--root-dir", root)
-    assert_error(carried_out(*asked), 2, "theirs.html exists already and was not written by this program")
-    assert (tmp_path / "theirs.html").read_text() == "theirs"
+    for theirs, asked in (
+        (tmp_path / "README.md", (copied_run, "-o", tmp_path / "README.md")),
+        (root / COMPARISON, (copied_run, copied_run)),
+    ):
+        theirs.write_text(f"My notes. {NOTICE}")
+        message = f"{theirs.name} exists already and was not written by this program"
+        assert_error(carried_out("--report", *asked, "--root-dir", root), 2, message)
+        assert theirs.read_text() == f"My notes. {NOTICE}"
     results = json.loads((copied_run / "results.json").read_text())
     for broken in ({**results, "test": {**results["test"], "per_class": 3}}, [1]):
         (copied_run / "results.json").write_text(json.dumps(broken))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIBRARY = "plotly.min.js"
+DOCUMENT, GENERATOR = b"<!DOCTYPE html>", '<meta name="generator" content="ECG Commander">'  # of every page
+HEAD_BYTES = 400  # of a page, which hold both
 INLINE = Path()  # in place of the folder of the library: the page holds it
 
 
@@ -80,11 +82,15 @@ def _is_version(path: Path, version: str) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UsageError if a file that is no page of this program is at `path`."""
+    """Raise UsageError if a file that is no page of this program is at `path`.
+
+    A page says in its head which program generated it; pages of earlier versions do not, and stay.
+    """
     if not path.is_file():
         return
     with files.regular(path) as file:
-        if plain.NOTICE.encode() not in file.read(files.MOST_BYTES):
+        head = file.read(HEAD_BYTES)
+        if not head.startswith(DOCUMENT) or GENERATOR.encode() not in head:
             what = f"{path.name} exists already and was not written by this program"
             raise UsageError(what, where=str(path), hint="another name, or move that file away")
 
@@ -92,6 +98,7 @@ def check_replaceable(path: Path) -> None:
 @cache
 def _environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -102,7 +109,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"notice": plain.NOTICE, "name_of_library": LIBRARY}
+    environment.globals |= {"generator": Markup(GENERATOR), "notice": plain.NOTICE, "name_of_library": LIBRARY}
     environment.globals |= {"library": None, "beside": False, "late": False}
     environment.filters |= {"plotly": _plotly, "picture": _picture}
     return environment

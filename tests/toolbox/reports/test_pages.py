@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.pages import Page, in_browser, needs_browser
+from toolbox.errors import UsageError
 from toolbox.plain import NOTICE
 from toolbox.reports import pages
 
@@ -61,6 +62,19 @@ def test_a_page_without_figures_forbids_every_request(tmp_path: Path) -> None:
     assert "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'\"" in text
     assert text.endswith("</html>\n")
     assert Page(tmp_path / "a.html").loaded == []
+
+
+@pytest.mark.parametrize(
+    "theirs", ["theirs", f"# My study\n{NOTICE}\n{pages.GENERATOR}\n", f"<!DOCTYPE html>\n{NOTICE}"]
+)
+def test_a_file_that_is_no_page_of_this_program_is_not_replaceable(tmp_path: Path, theirs: str) -> None:
+    path = tmp_path / "README.md"
+    pages.check_replaceable(path)
+    path.write_text(theirs)
+    with pytest.raises(UsageError, match="exists already and was not written by this program"):
+        pages.check_replaceable(path)
+    pages.save(path, "base.html", title="a")
+    pages.check_replaceable(path)
 
 
 @needs_browser
