@@ -90,6 +90,33 @@ def test_figures_are_drawn_and_tables_sort_in_a_browser(tmp_path: Path) -> None:
     assert found == {"lines": 1, "up": ["b", "c", "a", "d"], "down": ["a", "c", "b", "d"], "sort": "descending"}
 
 
+@needs_browser
+def test_figures_are_printed_at_the_width_of_paper_or_say_what_brings_them_back(tmp_path: Path) -> None:
+    from plotly.graph_objects import Figure
+
+    page = tmp_path / "a.html"
+    figures = {"free": Figure().add_scatter(y=[1, 2]), "wide": Figure(layout={"width": 880}).add_scatter(y=[1, 2])}
+    pages.save(page, "figures.html", library=tmp_path, title="a", figures=figures)
+    for width in (700, 1200):
+        paper, (free, wide, body) = in_browser(page, PRINTED, width=width)
+        assert paper == [680, 680, 680]
+        assert (free, wide) == (body - 36, 880)
+        assert body > 680
+    (tmp_path / pages.LIBRARY).write_text("")
+    text, height = in_browser(page, MISSING)
+    assert "--report RUN or --runs" in text
+    assert height < 60
+
+
+PRINTED = """
+    const widths = () => [...document.querySelectorAll(".plot .main-svg:first-child"), document.body]
+      .map(each => Math.round(each.getBoundingClientRect().width));
+    dispatchEvent(new Event("beforeprint"));
+    const seen = [widths()];
+    dispatchEvent(new Event("afterprint"));
+    return [...seen, widths()];
+"""
+MISSING = 'const box = document.querySelector(".plot"); return [box.innerText, box.clientHeight];'
 ROWS = [["a", "1,010"], ["b", "-2.5"], ["c", "9"], ["d", "-"]]
 SORTED = """
     const names = () => [...document.querySelectorAll("tbody th")].map(cell => cell.textContent);

@@ -90,6 +90,12 @@ ON_THE_PAGE = {
     "pulse": """const data = strip.getContext("2d").getImageData(76, 0, 1, 340).data, dark = [];
         for (let y = 220; y < 304; y++) if (data[4 * y] + data[4 * y + 1] + data[4 * y + 2] < 450) dark.push(y);
         return { top: dark[0], bottom: dark.at(-1), count: dark.length, height: MM * view.gain };""",
+    "print": """const seen = [];
+        const look = () => seen.push([strip.clientWidth, strip.clientHeight * 2, perSecond(), view.t]);
+        look();
+        dispatchEvent(new Event("beforeprint")); look(); seen.push([strip.width, strip.height]);
+        dispatchEvent(new Event("afterprint")); look();
+        return seen;""",
     "pointer": """const box = strip.getBoundingClientRect(), event = (kind, name, x, more = {}) =>
         strip.dispatchEvent(new kind(name,
           { clientX: box.left + x, clientY: box.top + 100, bubbles: true, cancelable: true, pointerId: 1, ...more }));
@@ -159,6 +165,16 @@ def test_the_wheel_zooms_about_the_pointer_a_drag_moves_and_a_click_chooses(foun
     assert seen["drag"] == pytest.approx(100, abs=1)
     assert seen["click"]
     assert seen["ruler"]
+
+
+@needs_browser
+def test_a_printed_page_has_the_scale_that_it_names(found: dict[str, Any]) -> None:
+    before, paper, drawn, after = found["print"]
+    width, height, per_second, _ = paper
+    assert width < 680  # pixels that Letter and A4 have between their margins
+    assert drawn == [2 * width, height]
+    assert per_second == pytest.approx(25 * 96 / 25.4)
+    assert after == before
 
 
 def assert_pulse(seen: dict[str, float]) -> None:
