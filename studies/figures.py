@@ -92,7 +92,8 @@ def cost_figure(table: Sequence[Row], names: Names, metric: str) -> "Figure":
             figure.add_trace({**trace, "showlegend": not i}, **place)
         way = "reversed" if COSTS[name].more_is_better else True
         figure.update_xaxes(title_text=COSTS[name].label, autorange=way, type="log", dtick="D2", **place)
-    figure.update_xaxes(exponentformat="SI")
+        small = any(row.get(name) and row[name] < 1 for row in table)
+        figure.update_xaxes(tickformat="~g" if small else "~s", **place)  # else "2" stands beside "10k" for 20k
     figure.update_yaxes(range=_limits(table))
     figure.update_yaxes(title_text=meanings.name_of(metric), col=1)
     figure.update_layout(height=PANEL_HEIGHT * lines + 80, hovermode="closest", margin={"t": 70, "r": 20})

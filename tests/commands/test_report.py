@@ -126,6 +126,12 @@ def test_the_commands_repeat_the_run(tested: SimpleNamespace, monkeypatch: pytes
 DRAWN = """
     dispatchEvent(new Event("beforeprint"));
     await new Promise(done => setTimeout(done, 3000));
+    const closed = document.querySelectorAll("details:not([open])").length;
+    const top = each => each.getBoundingClientRect().top, panels = [...document.querySelectorAll(".charts figure")];
+    const lines = panels.map(each => [top(each), top(each.querySelector(".plot"))]);
+    const level = lines.every(([own, plot]) => lines.every(each => each[0] !== own || each[1] === plot));
+    dispatchEvent(new Event("afterprint"));
+    document.querySelectorAll("details").forEach(each => { each.open = true; });
     const table = [...document.querySelectorAll("table.sortable")].pop(), column = [...table.querySelectorAll("th")];
     const at = Math.max(column.findIndex(head => head.textContent === "accuracy"), 0);
     column[at].querySelector("button").click();
@@ -134,7 +140,7 @@ DRAWN = """
     const before = [shown("true") > 0, shown("count")];
     document.querySelector('input[value="count"]').click();
     return {
-        closed: document.querySelectorAll("details:not([open])").length,
+        closed, level: level && new Set(lines.map(each => each[0])).size < lines.length,
         empty: [...document.querySelectorAll(".plot")].filter(box => !box.querySelector(".main-svg")).length,
         cells, before, after: [shown("true"), shown("count") > 0],
         wide: document.documentElement.scrollWidth <= innerWidth,
@@ -151,7 +157,7 @@ def test_in_a_browser_every_figure_draws_tables_sort_and_the_matrix_switches(
     shutil.copy(tested.root / "plotly.min.js", tmp_path)
     page.write_text((tested.runs[kind] / "report.html").read_text().replace("../../../plotly", "plotly"))
     found = in_browser(page, DRAWN, width=390)
-    assert (found["empty"], found["wide"], found["closed"]) == (0, True, 0)
+    assert (found["empty"], found["wide"], found["closed"], found["level"]) == (0, True, 0, True)
     assert found["cells"] == sorted(found["cells"])
     assert (found["before"], found["after"]) == ([True, 0], [0, True])
 

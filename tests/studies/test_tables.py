@@ -184,13 +184,14 @@ DRAWN = """
     document.querySelector("#table input").click();
     const drawn = boxes.map(box => box.querySelector(".js-plotly-plot").data.length > 0);
     const rows = document.querySelectorAll("#table tbody tr").length;
-    return [drawn, document.documentElement.scrollWidth <= innerWidth, rows];
+    const over_lines = getComputedStyle(document.querySelector(".textpoint text")).paintOrder.startsWith("stroke");
+    return [drawn, document.documentElement.scrollWidth <= innerWidth, rows, over_lines];
 """
 
 
 @needs_browser
 def test_every_figure_of_the_page_is_drawn_and_its_runs_are_explored(tmp_path: Path) -> None:
-    assert in_browser(page_of(measured(tmp_path)), DRAWN, width=390) == [[True] * 4, True, 7]
+    assert in_browser(page_of(measured(tmp_path)), DRAWN, width=390) == [[True] * 4, True, 7, True]
 
 
 def test_the_page_needs_no_network_shows_markup_as_text_and_says_how_rows_are_split(tmp_path: Path) -> None:

@@ -328,7 +328,8 @@ def _facts(summary: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[s
     for name, found in summary["patterns"].items():
         counts = {kind: found[key] for kind, key in PATTERNS.items()}
         if any(counts.values()):
-            facts.append((name, ", ".join(f"{count:,} {kind}" for kind, count in counts.items())))
+            texts = [f"{count:,} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in counts.items()]
+            facts.append((name, ", ".join(texts)))
         if found["runs"]:
             jumps.append((f"longest run of {name}, {found['longest_run_beats']} beats", found["longest_run_time_s"]))
     return [(name, value) for name, value in facts if value is not None], jumps

@@ -90,6 +90,16 @@ ON_THE_PAGE = {
     "pulse": """const data = strip.getContext("2d").getImageData(76, 0, 1, 340).data, dark = [];
         for (let y = 220; y < 304; y++) if (data[4 * y] + data[4 * y + 1] + data[4 * y + 2] < 450) dark.push(y);
         return { top: dark[0], bottom: dark.at(-1), count: dark.length, height: MM * view.gain };""",
+    "labels": """const { fillText } = CanvasRenderingContext2D.prototype, cut = [];
+        let labels = 0;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+          const half = this.textAlign === "center" ? this.measureText(text).width / 2 : 0;
+          if (/^\\d:\\d\\d:/.test(text)) { labels++; if (x < half || x + half > width()) cut.push(text); }
+          fillText.call(this, text, x, y);
+        };
+        for (view.t = 0; view.t < 4; view.t += .1) draw();
+        rates(); CanvasRenderingContext2D.prototype.fillText = fillText;
+        return [cut, labels > 40];""",
     "print": """const seen = [];
         const look = () => seen.push([strip.clientWidth, strip.clientHeight * 2, perSecond(), view.t]);
         look();
@@ -165,6 +175,21 @@ def test_the_wheel_zooms_about_the_pointer_a_drag_moves_and_a_click_chooses(foun
     assert seen["drag"] == pytest.approx(100, abs=1)
     assert seen["click"]
     assert seen["ruler"]
+
+
+@needs_browser
+def test_no_label_of_a_time_is_cut(found: dict[str, Any]) -> None:
+    assert found["labels"] == [[], True]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "1 couplet, 0 runs, 0 bigeminy"), (2, "2 couplets, 0 runs, 0 bigeminy")]
+)
+def test_one_couplet_is_no_plural(count: int, text: str) -> None:
+    summary = beat_list.summary(make_beats()[0])
+    summary["patterns"] = {"S": dict.fromkeys(prediction.OF_PATTERN, 0) | {"couplets": count}}
+    facts, _ = prediction._facts(summary)
+    assert ("S", text) in facts
 
 
 @needs_browser
