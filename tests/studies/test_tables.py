@@ -296,6 +296,7 @@ def test_the_figure_has_a_panel_for_each_cost_with_the_front_of_validation(tmp_p
     assert {trace.text for trace in fronts} == {("a", "c"), ("b", "a", "c"), ("c",)}
     speed = fronts[list(tables.COSTS).index("rows_per_s")]
     assert (list(speed.x), speed.text) == ([4.0, 2.0], ("a", "c"))
+    assert {axis.tickformat for axis in figure.select_xaxes() if axis.title.text} == {"~s"}  # 20k, not "2" beside 10k
     low, high = figure.layout.yaxis.range
     assert -0.1 < low < high < 1.1
     text = page_of(ledger).read_text()
