@@ -115,30 +115,27 @@ def described(row: Row, root: Path) -> Row:
     without --root-dir."""
     if "words" in row:  # of an earlier page
         return row
-    defaults, stored = args.FLAGS.defaults, row["flags"]
-    kept = {flag.name: stored[flag.name] for flag in args.FLAGS if flag.kept and flag.name in stored}
-    changed = {name: value for name, value in kept.items() if value != defaults[name]}
-    telling = {name for name in changed if args.FLAGS.by_name[name].identifies} - FILLED_IN
+    defaults, known, stored = args.FLAGS.defaults, args.FLAGS.by_name, row["flags"]
+    own = {*row["given"]} - known.keys() if row["imports"] else set()  # flags of a user's own dataset
+    kept = {name: stored[name] for name in (*args.FLAGS.names(kept=True), *sorted(own)) if name in stored}
+    changed = {name: value for name, value in kept.items() if name in own or value != defaults[name]}
+    telling = {name for name in changed.keys() - own if known[name].identifies} - FILLED_IN
     given = {name for name in row["given"] if name in kept} or telling
-    shown = [name for name in kept if name in given | telling]
-    line = [program(), *_line({name: kept[name] for name in kept if name in given}, root)]
+    line = _line(kept, [name for name in kept if name in given], root, row["imports"])
+    shown = [name for name in kept if name in given | telling and name not in IN_COLUMNS]
     return row | {
         "flags": changed,
-        "words": " ".join(_line({name: kept[name] for name in shown if name not in IN_COLUMNS}, root)),
-        "command": " ".join(line) if kept else "",
+        "words": _line(kept, shown, root),
+        "command": f"{program()} {line}" if kept and row["can_repeat"] else "",
         "word": shlex.quote(row["name"]),
         "lacks": {name: missing(why) for name, why in row["lacks"].items()},
         "rule": sha256(compare.test_side(row["split"]).encode()).hexdigest()[:8] if row["split"] else "",
     }
 
 
-def _line(values: Mapping[str, Any], root: Path) -> list[str]:
-    """The flags as words of a command line; config.json has paths from the root."""
-    line = []
-    for name, value in values.items():
-        flag = args.FLAGS.by_name[name]
-        line += flag.words(os.path.abspath(root / str(value)) if flag.is_path(value) else value)
-    return [*map(shlex.quote, line)]
+def _line(values: Mapping[str, Any], names: Sequence[str], root: Path, imports: Sequence[str] = ()) -> str:
+    """The flags for a shell; config.json has paths from the root."""
+    return shlex.join(args.FLAGS.again(values, names, lambda path: os.path.abspath(root / path), imports))
 
 
 def compare_runs(flags: Flags, path: Path) -> None:

@@ -10,7 +10,7 @@ once; names (models, datasets, ...) are looked up later.
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -262,6 +262,21 @@ class Declarations:
             and (not family or family in flag.family.split())
             and all(getattr(flag, fact) == value for fact, value in facts.items())
         )
+
+    def again(
+        self, stored: Mapping[str, Any], names: Iterable[str], place: Callable[[str], str], imports: Iterable[str] = ()
+    ) -> list[str]:
+        """The stored flags of a run, those of `names`, as words of a command line, after its files of --import.
+
+        `place` turns a path, stored relative to the root, into one to type. A flag of a user's own dataset is typed
+        even while its file is not imported.
+        """
+        line = [word for file in imports for word in ("--import", place(file))]
+        for name in names:
+            value = stored.get(name)
+            flag = self.by_name.get(name, Flag(flag_name(name), DATA, "", type=type(value)))
+            line += flag.words(place(str(value)) if flag.is_path(value) else value)
+        return line
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """The typed values by name, over those of a file of --config. Raises UsageError."""

@@ -59,6 +59,15 @@ def test_a_row_has_the_typed_and_changed_flags_and_the_command_that_repeats_the_
     assert "lr" not in given  # not typed, but filled in
 
 
+def test_a_run_in_parts_says_so_and_an_imported_one_has_no_command(tmp_path: Path) -> None:
+    notes = [{"after_epoch": 1, "changed": {"lr": [0.1, 0.2]}}]
+    made(tmp_path, 1, config={"overrides": notes})
+    made(tmp_path, 2, config={"imported": {}})
+    found = {row["name"][-1]: row for row in runs.rows(tmp_path)}
+    assert "2 parts" in found["1"]["parts"]
+    assert (found["2"]["parts"], found["2"]["command"]) == ("", "")
+
+
 ENDS = {"--test": "evaluate", "--resume latest": "resume", "": "start"}
 
 

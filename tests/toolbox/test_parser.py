@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 import args
+from commands import own_parts, runs
 from helpers.commands import SHORT, assert_error, assert_same_run, carried_out, offline
 from helpers.data import ROOT
 from helpers.documents import EXAMPLE, written
@@ -119,6 +124,30 @@ def test_a_configuration_repeats_its_run_to_the_last_bit(saved: SimpleNamespace,
     assert_same_run(saved.run, Path(again.result["run_folder"]))
     configs = [json.loads((run / "config.json").read_text()) for run in (saved.run, Path(again.result["run_folder"]))]
     assert configs[0]["imports"] == configs[1]["imports"]
+
+
+def test_every_command_that_repeats_a_run_has_the_users_file_and_the_flags_of_its_dataset(
+    saved: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page of the run, of all runs and of several runs, and on a model card, whose paths are names."""
+    monkeypatch.chdir(saved.folder)
+    root, config = saved.folder / "root", json.loads((saved.run / "config.json").read_text())
+    own_parts.use([])  # a command on runs alone imports no file
+    (row,) = runs.rows(root)[-1:]
+    lines = [row["command"]]
+    assert carried_out("--report", saved.run.name, "--root-dir", root).code == 0
+    lines += re.findall(r"<pre[^>]*>(.*?)</pre>", (saved.run / "report.html").read_text(), re.DOTALL)[:1]
+    if find_spec("safetensors"):
+        assert carried_out("--dataset", "waves", "--model-name", "tiny", "--export", "safetensors", "--root-dir", root,
+                           "--version", "1").code == 0  # fmt: skip
+        card = (saved.run / "export/safetensors/model_card.md").read_text()
+        lines += re.findall(r"```sh\n(.*)\n```", card)[-1:]
+        assert f"file {Path(config['imports'][0]['file']).name} (SHA-256 {config['imports'][0]['sha256']})" in card
+    for line in lines:
+        words = shlex.split(unescape(line).replace("$ROOT", str(root)))
+        assert Path(words[words.index("--import") + 1]).resolve() == (saved.folder / "mine.py").resolve()
+        assert " --gain 2 " in f"{line} "
+        assert " --criterion poly1 " in f"{line} "
 
 
 def test_a_configuration_knows_the_digest_of_an_imported_file(saved: SimpleNamespace, tmp_path: Path) -> None:
