@@ -62,12 +62,13 @@ def prepare(argv: Sequence[str]) -> None:
 
 
 def _scanned(argv: Sequence[str]) -> tuple[dict[str, Any], FlagFile | None]:
-    """The typed flags that are the program's own, over those of --config, and its file."""
-    typed = vars(SHIPPED.parser.parse_known_args([*argv])[0])
-    if "config" not in typed:
-        return typed, None
-    own = FlagFile.read(Path(typed["config"]))
-    return {**vars(SHIPPED.parser.parse_known_args(own.words(SHIPPED, unknown=True))[0]), **typed}, own
+    """The typed flags that are the program's own, over those of --config, and its last file with parts of the user."""
+    typed, own = vars(SHIPPED.parser.parse_known_args([*argv])[0]), None
+    for path in reversed(typed.get("config", ())):
+        file = FlagFile.read(Path(path))
+        typed = {**vars(SHIPPED.parser.parse_known_args(file.words(SHIPPED, unknown=True))[0]), **typed}
+        own = own if own and own.imports else file
+    return typed, own
 
 
 def _of_run(typed: Mapping[str, Any]) -> list[Path]:

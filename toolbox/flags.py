@@ -279,10 +279,11 @@ class Declarations:
         return line
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """The typed values by name, over those of a file of --config. Raises UsageError."""
+        """The typed values by name, over those of the files of --config, the last first. Raises UsageError."""
         typed = vars(self.parser.parse_args(argv))
-        path = typed.pop(NOT_IN_A_FILE, None)
-        return FlagFile.read(Path(path)).typed(self, typed) if path is not None else typed
+        for path in reversed(typed.pop(NOT_IN_A_FILE, ())):
+            typed = FlagFile.read(Path(path)).typed(self, typed)
+        return typed
 
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
         """Every flag: typed, else stored by the run, else the default. Stored paths are relative to --root-dir."""

@@ -168,7 +168,10 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
     assert (config["flags"]["bad_rows"], config["data"]["dropped_rows"]) == ("drop", 9)
     assert config["data"]["train_rows"] + config["data"]["val_rows"] == 52
     assert ended.result["dropped_rows"] == {"train": 9, "test": 2}
-    assert "unusable rows dropped: 9 of train, 2 of test" in (root / RUN / "pred" / "report.txt").read_text()
+    assert (
+        "unusable rows dropped: 9 of the data of train, 2 of the data of test"
+        in (root / RUN / "pred" / "report.txt").read_text()
+    )
     rows = pd.read_csv(root / RUN / "pred" / "predictions.csv").row
     assert rows.tolist() == [row for row in range(20) if row not in (4, 6)]
 

@@ -39,7 +39,16 @@ def test_a_file_counts_as_typed_and_typed_flags_override_it(tmp_path: Path) -> N
     text = json.dumps({**found, "lr": None, "cost": False, "import": ["a.py", "b.py"], "compare": ["x", "y"]})
     assert parsed(tmp_path / "r.json", text) == found | {"import": ["a.py", "b.py"], "compare": ["x", "y"]}
     assert parsed(tmp_path / "r.json", "{}") == {}
-    assert parsed(tmp_path / "r.yaml", "") == {}
+
+
+def test_of_several_files_the_later_wins_flag_by_flag(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("epochs: 3\nlr: 0.1\n")
+    (tmp_path / "b.yaml").write_text("lr: 0.2\nseed: 0\n")
+    files = [f"--config={tmp_path / name}.yaml" for name in "ab"]
+    assert args.parse(files) == {"epochs": 3, "lr": 0.2, "seed": 0}
+    assert args.parse([*reversed(files), "--seed", "5"]) == {"epochs": 3, "lr": 0.1, "seed": 5}
+    (tmp_path / "a.yaml").write_text("epochs: 0\n")
+    assert_error(carried_out(*files), 2, "--epochs is 0", str(tmp_path / "a.yaml"))
 
 
 def test_a_list_of_names_is_typed_in_one_word_or_in_several(tmp_path: Path) -> None:
@@ -78,7 +87,9 @@ WRONG = {  # the text -> what is told
     "import: a.py": "import is 'a.py', must be a list",
     "config: x.yaml": "--config cannot stand in a configuration",
     "- a\n- b": "the configuration is not one",
-    "a: 1\na: 2": "'a' stands twice, at line 1",
+    "a: 1\na: 2": "'a' stands twice, at line 2",
+    "": "the configuration has no flags",
+    "# epochs: 5": "the configuration has no flags",
     "a: [": "the file is not YAML",
     "imports: 3": "the configuration is not one: imports",
 }
@@ -98,6 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_line_and_a_range_is_checked(tmp_path:
         assert_error(carried_out("--config", tmp_path / name), 2, told, name)
     (tmp_path / "r.json").write_text("{nonsense")
     assert_error(carried_out("--config", tmp_path / "r.json"), 2, "is not JSON", "r.json")
+    assert_error(carried_out("--config", tmp_path / "no.yaml"), 2, "cannot be read", "Try: a file of flags")
     (tmp_path / "r.json").write_text('{"epochs": 0}')
     assert_error(carried_out("--config", tmp_path / "r.json"), 2, "--epochs is 0, must be from 1")
 

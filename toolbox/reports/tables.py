@@ -91,6 +91,12 @@ def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     return lines + [of_missing(what)] * bool(lacking)
 
 
+def of_dropped(counts: Mapping[str, int]) -> str:
+    """The dropped rows of results.json in words: of the data before it was divided, or of those of train and test."""
+    whole = {"data": "the data, before it was divided"}
+    return ", ".join(f"{count:,} of {whole.get(side, f'the data of {side}')}" for side, count in counts.items())
+
+
 def of_costs(cost: Mapping[str, Any]) -> list[str]:
     """Lines of a report: size and work of a network, and its times if measured."""
     size = f"{cost['parameters']:,} parameters ({cost['trainable_parameters']:,} trained)"
