@@ -158,6 +158,7 @@ def compare_runs(flags: Flags, path: Path) -> None:
         head=compare.head(values) if values else [],
         facts=compare.facts(values) if values else [],
         against=_against(values) if values else [],
+        moved_head=compare.MOVED,
         legend=compare.legend(values) if values else [],
     )
     facts = {"runs": [str(run.path) for run in found], "paired": bool(values), **({"why": why} if why else {})}
@@ -194,14 +195,15 @@ def verdict(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _against(values: Mapping[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
-    """For each run but the first: heading, verdict on macro F1, and the table of figures."""
+def _against(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """For each run but the first: heading, verdict on macro F1, table of figures, and the records that move them."""
     (first, *others), over = values["runs"], meanings.part(values["macro_over"], values["classes"])
     name = meanings.name_of(f"{compare.kind(values)}macro_f1", over)
     found = []
     for other, of in zip(others, values["against_the_first"], strict=True):
         heading = f"A {first['name']}, B {other['name']}"
-        found.append((heading, f"{name}: {_told(of['macro_f1'])}", compare.lines(first, other, of, over=over)))
+        rows = compare.lines(first, other, of, over=over)
+        found.append((heading, f"{name}: {_told(of['macro_f1'])}", rows, compare.moved(values, of)))
     return found
 
 

@@ -127,7 +127,8 @@ USED = """
     await search("");
     const at = heads.indexOf("test macro F1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
     const sort = async () => { find("table").tHead.rows[0].cells[at].firstChild.click(); await settle(); };
-    const ends = find("table").tHead.rows[0].cells[6].firstChild, of_ends = () => rows().map(row => row.cells[6].textContent[0]);
+    const ends = find("table").tHead.rows[0].cells[6].firstChild;
+    const of_ends = () => rows().map(row => row.cells[6].textContent[0]);
     ends.click();
     await settle();
     found.last = [of_ends().slice(-1)];
