@@ -164,13 +164,9 @@ def _report(
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts = [doubt] if (doubt := memorised(history)) else []
-    dropped = _dropped(data, another=bool(flags.test_on))
-    remarks = (
-        _remarks(data, config, overlap, short, dropped)
-        + [f"doubt: {doubt}" for doubt in doubts]
-        + tables.of_costs(costs)
-    )
+    doubts, dropped = [*filter(None, [memorised(history)])], _dropped(data, another=bool(flags.test_on))
+    remarks = [*_remarks(data, config, overlap, short, dropped), *map("doubt: {}".format, doubts)]
+    remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
     tested = Evaluation(folder, predictions, *known, title=title, remarks=remarks, figures=not flags.no_figures)

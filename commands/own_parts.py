@@ -148,7 +148,7 @@ def _dataset(part: Part) -> list[Entry]:
     unknown = part.facts.keys() - {field.name for field in fields(Dataset)}
     if unknown:
         raise TypeError(f"a dataset has no {min(unknown)}; it has {', '.join(field.name for field in fields(Dataset))}")
-    entry = Dataset(part.target, **{"licence": "the user's own", **part.facts})
+    entry = Dataset(part.target, **{"licence": "the user's own", "view": "row", **part.facts})
     if entry.family not in FAMILIES:
         raise ValueError(f"family is {entry.family!r}, it must be one of {', '.join(FAMILIES)}")
     if len(entry.importance) not in (0, len(entry.classes)):

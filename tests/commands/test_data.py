@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 from helpers import tables
+from helpers import tables
 from helpers.commands import SHORT, assert_error, carried_out, finish, launch, small_disk, wait_for
 from helpers.data import ROOT, test_set_is_closed
 from helpers.detection import kaggle as generated
@@ -174,6 +175,21 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
     )
     rows = pd.read_csv(root / RUN / "pred" / "predictions.csv").row
     assert rows.tolist() == [row for row in range(20) if row not in (4, 6)]
+
+
+def test_unusable_rows_of_a_divided_file_count_once(root: Path, tmp_path: Path) -> None:
+    csv = tables.write(tmp_path / "my.csv", tables.frame(label=tables.LABEL))
+    for line in (3, 8):
+        tables.changed(line, 1, "x")(csv)
+    table = ("--dataset", "table", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
+    ended = carried_out(*table, "--data-file", csv, "--bad-rows", "drop", "--short-run", "--epochs", "1")
+    assert ended.code == 0, ended.err
+    assert ended.result["dropped_rows"] == {"data": 2}
+    text = (Path(ended.result["run_folder"]) / "pred" / "report.txt").read_text()
+    assert "unusable rows dropped: 2 of the data, before it was divided" in text
+    tested = carried_out(*table, "--test", "--test-on", csv)
+    assert tested.code == 0, tested.err
+    assert tested.result["dropped_rows"] == {"train": 2, "test": 2}
 
 
 def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Path, tmp_path: Path) -> None:

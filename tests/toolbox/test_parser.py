@@ -155,6 +155,7 @@ def test_every_command_that_repeats_a_run_has_the_users_file_and_the_flags_of_it
         card = (saved.run / "export/safetensors/model_card.md").read_text()
         lines += re.findall(r"```sh\n(.*)\n```", card)[-1:]
         assert f"file {Path(config['imports'][0]['file']).name} (SHA-256 {config['imports'][0]['sha256']})" in card
+    assert config["data"]["split_rule"].startswith("rows split at random")  # nobody has said that they are beats
     for line in lines:
         words = shlex.split(unescape(line).replace("$ROOT", str(root)))
         assert Path(words[words.index("--import") + 1]).resolve() == (saved.folder / "mine.py").resolve()

@@ -163,7 +163,7 @@ def _by_patient(values: Mapping[str, Any]) -> str:
     rows = [
         (_safe(name), shown(value), between(ends.get(name), lacking.get(name, ""))) for name, value in gross.items()
     ]
-    how = f"All test beats pooled, intervals over records ({_safe(values['interval_method'])}):"
+    how = f"All test rows pooled, intervals over records ({_safe(values['interval_method'])}):"
     return f"{how}\n\n{_table(('by patient', 'test', '95 % interval'), rows)}"
 
 

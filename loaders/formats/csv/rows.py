@@ -135,14 +135,14 @@ def _table(stream: "io.BufferedReader[LimitedStream]", layout: RowLayout, where:
 
     def read(errors: str) -> Any:
         stream.seek(0)
-        how = {"skiprows": [line - 1 for line in skip], "encoding_errors": errors}
+        options: dict[str, Any] = {"skiprows": [line - 1 for line in skip], "encoding_errors": errors}
         # 1e39 becomes inf, which is refused later.
         with (
             np.errstate(over="ignore"),
             terminal.bar(total=stream.raw.size, desc=plain.escaped(Path(where).name), **BYTES) as bar,
         ):
             stream.raw.progress = bar.update
-            return pd.read_csv(stream, header=None, skipinitialspace=True, **how, **layout.types)
+            return pd.read_csv(stream, header=None, skipinitialspace=True, **options, **layout.types)
 
     try:
         return read("strict")
