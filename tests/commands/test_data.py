@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 
 from helpers import tables
-from helpers import tables
 from helpers.commands import SHORT, assert_error, carried_out, finish, launch, small_disk, wait_for
 from helpers.data import ROOT, test_set_is_closed
 from helpers.detection import kaggle as generated
@@ -181,7 +180,7 @@ def test_unusable_rows_of_a_divided_file_count_once(root: Path, tmp_path: Path) 
     csv = tables.write(tmp_path / "my.csv", tables.frame(label=tables.LABEL))
     for line in (3, 8):
         tables.changed(line, 1, "x")(csv)
-    table = ("--dataset", "table", "--model-name", "cnn1d_3", "--root-dir", root, "--no-figures")
+    table = ("--dataset", "table", "--model-name", "resnet1d_10", "--root-dir", root, "--no-figures")
     ended = carried_out(*table, "--data-file", csv, "--bad-rows", "drop", "--short-run", "--epochs", "1")
     assert ended.code == 0, ended.err
     assert ended.result["dropped_rows"] == {"data": 2}

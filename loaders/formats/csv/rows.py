@@ -6,7 +6,7 @@ a file, loose or in a zip, once and maps it into memory; `read_parts` reads a fi
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -244,7 +244,9 @@ def _lines(file: IO[bytes], skip: Sequence[int], delimiter: str) -> Iterator[tup
         text.detach()  # or the file would be closed with it
 
 
-def _rows(file: IO[bytes], skip: Sequence[int], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    file: IO[bytes], skip: Sequence[int], where: str, delimiter: str
+) -> Generator[tuple[int, list[str]], None, None]:
     """Line, counted from 1, and cells of each row."""
     for line, content in _lines(file, skip, delimiter):
         yield line, cells_of(content, delimiter, f"{where}, line {line}")
