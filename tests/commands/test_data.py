@@ -181,7 +181,7 @@ def test_unusable_rows_of_a_divided_file_count_once(root: Path, tmp_path: Path) 
     for line in (3, 8):
         tables.changed(line, 1, "x")(csv)
     table = ("--dataset", "table", "--model-name", "resnet1d_10", "--root-dir", root, "--no-figures")
-    ended = carried_out(*table, "--data-file", csv, "--bad-rows", "drop", "--short-run", "--epochs", "1")
+    ended = carried_out(*table, "--data-file", csv, "--bad-rows", "drop", "--epochs", "1", "--batch-size", "16")
     assert ended.code == 0, ended.err
     assert ended.result["dropped_rows"] == {"data": 2}
     text = (Path(ended.result["run_folder"]) / "pred" / "report.txt").read_text()
