@@ -80,8 +80,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "file (default those of the run, for a new run those in ECG_COMMANDER_IMPORT)", metavar="FILE",
              repeated=True, kept=False, identifies=False, on_resume="free", used_by="list compare runs report",
              elsewhere="plugin plugins module user-dir extension"),
-        Flag("--config", COMMAND, "file with flags, .yaml or .json, or the config.json of a run; typed flags override "
-             "it", metavar="FILE", tags="of-one-run", elsewhere="cfg conf config-file yaml"),
+        Flag("--config", COMMAND, "flags in a file, .yaml, .json or a run's config.json; typed flags and later files "
+             "override it", metavar="FILE", repeated=True, tags="of-one-run", elsewhere="cfg conf config-file yaml"),
         Flag("--save-config", COMMAND, "file for the flags of the new run, for --config", metavar="FILE",
              check=CONFIGURATION, tags="of-one-run"),
         Flag("--dry-run", COMMAND, "counts of the data, layers of the network, and the time of an epoch from ten "

@@ -27,6 +27,7 @@ from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
+MOVED = ["most moved by one record", "B - A", "record", "without it"]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 # The part of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word it. Test rows do not
@@ -199,11 +200,15 @@ def summary(values: dict[str, Any]) -> str:
     for other, against in zip(others, values["against_the_first"], strict=True):
         text += ["", f"A  {first['name']}", f"B  {other['name']}", ""]
         text += tables.aligned(head(values), lines(first, other, against, over=over))
-        known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
-        text += (
-            ["", *tables.influences(known, ["most moved by one record", "B - A"], signed, over=over)] if known else []
-        )
+        rows = moved(values, against)
+        text += ["", *tables.aligned(MOVED, rows)] if rows else []
     return tables.text([*text, "", *legend(values)])
+
+
+def moved(values: Mapping[str, Any], against: Mapping[str, Any]) -> list[list[str]]:
+    """The rows of the table below `MOVED`: the differences that a record moves, and the record that moves each most."""
+    known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
+    return tables.moved(known, signed, over=meanings.part(values["macro_over"], values["classes"]))
 
 
 def facts(values: Mapping[str, Any]) -> list[str]:
@@ -249,7 +254,7 @@ def legend(values: Mapping[str, Any]) -> list[str]:
     """The meaning of the columns, and the reason of missing intervals."""
     text = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
-        text.append(tables.of_missing(values["of_units"]))
+        text.append(tables.of_missing(values["of_units"], "the figure of A or of B is known"))
     what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
     return [
         *text,

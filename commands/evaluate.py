@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,8 +164,9 @@ def _report(
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts = [doubt] if (doubt := memorised(history)) else []
-    remarks = _remarks(data, config, overlap, short) + [f"doubt: {doubt}" for doubt in doubts] + tables.of_costs(costs)
+    doubts, dropped = [*filter(None, [memorised(history)])], _dropped(data, another=bool(flags.test_on))
+    remarks = [*_remarks(data, config, overlap, short, dropped), *map("doubt: {}".format, doubts)]
+    remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
     tested = Evaluation(folder, predictions, *known, title=title, remarks=remarks, figures=not flags.no_figures)
@@ -179,7 +180,7 @@ def _report(
         "split_rule": data.spec.split_rule,
         "shared_rows": overlap.shared if overlap else len(data.shared_rows),
         **({"trained_on": overlap.as_dict()} if overlap else {}),
-        "dropped_rows": {"train": data.train.dropped, "test": data.test.dropped},
+        "dropped_rows": dropped,
         **({"covers": data.covers} if data.whole else {}),
         **({"doubts": doubts} if doubts else {}),
         **({"overrides": config["overrides"]} if config.get("overrides") else {}),
@@ -280,7 +281,19 @@ def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | N
     return overlap
 
 
-def _remarks(data: Data, config: dict[str, Any], overlap: Overlap | None, short: str) -> list[str]:
+def _dropped(data: Data, *, another: bool) -> dict[str, int]:
+    """The number of unusable rows of the data of train and of test; once if one set of rows was divided into both.
+
+    Rows of `another` file, or of a file of their own, have the same numbers as rows of train.
+    """
+    train, test = data.train, data.test
+    divided = not another and train.dropped == test.dropped and not np.intersect1d(train.index, test.index).size
+    return {"data": train.dropped} if divided and train.dropped else {"train": train.dropped, "test": test.dropped}
+
+
+def _remarks(
+    data: Data, config: dict[str, Any], overlap: Overlap | None, short: str, dropped: Mapping[str, int]
+) -> list[str]:
     """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training."""
     remarks = []
     if short:
@@ -291,8 +304,8 @@ def _remarks(data: Data, config: dict[str, Any], overlap: Overlap | None, short:
         remarks.append(f"rows of two splits: {sharing(data.shared_rows, len(data.test))}")
         if len(data.shared_rows):
             log.warning(remarks[-1])
-    if data.train.dropped or data.test.dropped:
-        remarks.append(f"unusable rows dropped: {data.train.dropped:,} of train, {data.test.dropped:,} of test")
+    if any(dropped.values()):
+        remarks.append(f"unusable rows dropped: {tables.of_dropped(dropped)}")
     for note in config.get("overrides", []):
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")

@@ -7,6 +7,7 @@
 
 import hashlib
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -66,8 +67,8 @@ def export(given: Mapping[str, Any]) -> None:
         digest = hashlib.sha256(content).hexdigest()
         weights = {"format": flags.export, "file": name, "sha256": digest, "bytes": len(content)}
         contract = contracts.sealed(_contract(trained, network, weights))
-        command = _command(contract["flags"], trained.config.get("given") or ())
-        card = model_card.text(contract, command=command, bibtex=citations.bibtex(_cited(flags)))
+        command, own = _command(contract["flags"], trained.config), trained.config.get("imports") or ()
+        card = model_card.text(contract, command=command, bibtex=citations.bibtex(_cited(flags)), own_files=own)
         claim.take()
         files.write_whole(folder / name, lambda file: file.write(content))
         files.write_text(folder / CARD, card)
@@ -286,11 +287,12 @@ def _portable(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {name: stored[name] for name in known if name not in left | unset}
 
 
-def _command(portable: Mapping[str, Any], typed: Collection[str]) -> str:
-    """The command line of the training, with the typed flags that are not of the machine."""
-    named = [name for name in portable if name in typed or args.FLAGS.by_name[name].tags == "network"]
-    words = [word for name in named for word in args.FLAGS.by_name[name].words(portable[name])]
-    return f"{program()} {shlex.join(words)}"
+def _command(portable: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The command line of the training, with the typed flags that are not of the machine, and files by their names."""
+    typed = {*(config.get("given") or ()), *args.FLAGS.names("network")}
+    imports = [each["file"] for each in config.get("imports") or ()]
+    line = args.FLAGS.again(portable, [name for name in portable if name in typed], os.path.basename, imports)
+    return f"{program()} {shlex.join(line)}"
 
 
 def cite(given: Mapping[str, Any]) -> None:

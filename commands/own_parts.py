@@ -62,12 +62,13 @@ def prepare(argv: Sequence[str]) -> None:
 
 
 def _scanned(argv: Sequence[str]) -> tuple[dict[str, Any], FlagFile | None]:
-    """The typed flags that are the program's own, over those of --config, and its file."""
-    typed = vars(SHIPPED.parser.parse_known_args([*argv])[0])
-    if "config" not in typed:
-        return typed, None
-    own = FlagFile.read(Path(typed["config"]))
-    return {**vars(SHIPPED.parser.parse_known_args(own.words(SHIPPED, unknown=True))[0]), **typed}, own
+    """The typed flags that are the program's own, over those of --config, and its last file with parts of the user."""
+    typed, own = vars(SHIPPED.parser.parse_known_args([*argv])[0]), None
+    for path in reversed(typed.get("config", ())):
+        file = FlagFile.read(Path(path))
+        typed = {**vars(SHIPPED.parser.parse_known_args(file.words(SHIPPED, unknown=True))[0]), **typed}
+        own = own if own and own.imports else file
+    return typed, own
 
 
 def _of_run(typed: Mapping[str, Any]) -> list[Path]:
@@ -147,7 +148,7 @@ def _dataset(part: Part) -> list[Entry]:
     unknown = part.facts.keys() - {field.name for field in fields(Dataset)}
     if unknown:
         raise TypeError(f"a dataset has no {min(unknown)}; it has {', '.join(field.name for field in fields(Dataset))}")
-    entry = Dataset(part.target, **{"licence": "the user's own", **part.facts})
+    entry = Dataset(part.target, **{"licence": "the user's own", "view": "row", **part.facts})
     if entry.family not in FAMILIES:
         raise ValueError(f"family is {entry.family!r}, it must be one of {', '.join(FAMILIES)}")
     if len(entry.importance) not in (0, len(entry.classes)):

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from commands.trained import FORM, MEND, spec_of
 from loaders.families.rows import normal_class
 from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError, program
-from toolbox.flags import DATA, Flag, Flags, as_typed, flag_name
+from toolbox.flags import Flags, as_typed, flag_name
 from toolbox.reports import pages
 from toolbox.reports.run import report
 from toolbox.reports.run.report import PAGE, Provenance
-from toolbox.runs import outcome
+from toolbox.runs import outcome, summary
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder, versions
 
 VARIABLE = "$ROOT"
@@ -98,14 +98,20 @@ def _commands(run: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any
     root = args.FLAGS.defaults["root_dir"] if facts.get("default_root", True) else VARIABLE
     where = [] if facts.get("default_root", True) else ["--root-dir", root]
     stored = flags | {"dataset": data.get("name")}
-    given = {*config.get("given", ()), "dataset", *args.FLAGS.names("network")}
-    own = [word for each in config.get("imports", ()) for word in ("--import", _below(root, f"./{each['file']}"))]
-    typed = own + [word for name in stored if name in given for word in _typed(name, stored, root)]
-    named = [word for name in ("dataset", *args.FLAGS.names("network")) for word in _typed(name, stored, root)]
+    naming = ("dataset", *args.FLAGS.names("network"))
+    given = {*config.get("given", ()), *naming}
+
+    def line(names: Iterable[str]) -> list[str]:
+        imports = [each["file"] for each in config.get("imports", ())]
+        return [*where, *args.FLAGS.again(stored, names, lambda path: _below(root, f"./{path}"), imports)]
+
     which = [] if (tested := facts.get("checkpoint", "best").partition("-")[0]) == "best" else ["--resume", tested]
     on = ["--test-on", _below(root, facts["test_on"])] if facts.get("test_on") else []
-    lines = [] if "imported" in config else [("Train again, as a new version:", [*where, *typed])]
-    lines.append(("Test these weights again:", [*where, *own, *named, *_version(run, config), "--test", *which, *on]))
+    again = "Train again, as a new version:"
+    if parts := summary.parts(config):
+        again = f"The run was {parts}. Train again with its last flags, as a new version:"
+    lines = [] if "imported" in config else [(again, line(name for name in stored if name in given))]
+    lines.append(("Test these weights again:", [*line(naming), *_version(run, config), "--test", *which, *on]))
     lines.append(("Make this page again, without the data:", [*where, "--report", run.path.name]))
     note = "" if not where else f" ({VARIABLE} is the folder of data and runs)"
     return [(what.replace(":", f"{note}:"), f"{program()} {_quoted(words)}") for what, words in lines]
@@ -134,14 +140,6 @@ def _version(run: RunFolder, config: Mapping[str, Any]) -> list[str]:
     root = next(iter(run.path.resolve().parents[2:]), run.path)
     names = {f"{dataset}_{model}_{number}": number for number in versions(root, dataset, model)}
     return ["--version", str(names[run.path.name])] if run.path.name in names else []
-
-
-def _typed(name: str, flags: Mapping[str, Any], root: str) -> list[str]:
-    """A stored flag as on the command line; a path, stored relative to the root, below `root`."""
-    value = flags.get(name)
-    own = Flag(flag_name(name), DATA, "", type=type(value))  # of a user's own dataset, whose file is not imported
-    flag = args.FLAGS.by_name.get(name, own)
-    return flag.words(_below(root, f"./{value}") if flag.is_path(value) else value)
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:

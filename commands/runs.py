@@ -115,30 +115,27 @@ def described(row: Row, root: Path) -> Row:
     without --root-dir."""
     if "words" in row:  # of an earlier page
         return row
-    defaults, stored = args.FLAGS.defaults, row["flags"]
-    kept = {flag.name: stored[flag.name] for flag in args.FLAGS if flag.kept and flag.name in stored}
-    changed = {name: value for name, value in kept.items() if value != defaults[name]}
-    telling = {name for name in changed if args.FLAGS.by_name[name].identifies} - FILLED_IN
+    defaults, known, stored = args.FLAGS.defaults, args.FLAGS.by_name, row["flags"]
+    own = {*row["given"]} - known.keys() if row["imports"] else set()  # flags of a user's own dataset
+    kept = {name: stored[name] for name in (*args.FLAGS.names(kept=True), *sorted(own)) if name in stored}
+    changed = {name: value for name, value in kept.items() if name in own or value != defaults[name]}
+    telling = {name for name in changed.keys() - own if known[name].identifies} - FILLED_IN
     given = {name for name in row["given"] if name in kept} or telling
-    shown = [name for name in kept if name in given | telling]
-    line = [program(), *_line({name: kept[name] for name in kept if name in given}, root)]
+    line = _line(kept, [name for name in kept if name in given], root, row["imports"])
+    shown = [name for name in kept if name in given | telling and name not in IN_COLUMNS]
     return row | {
         "flags": changed,
-        "words": " ".join(_line({name: kept[name] for name in shown if name not in IN_COLUMNS}, root)),
-        "command": " ".join(line) if kept else "",
+        "words": _line(kept, shown, root),
+        "command": f"{program()} {line}" if kept and row["can_repeat"] else "",
         "word": shlex.quote(row["name"]),
         "lacks": {name: missing(why) for name, why in row["lacks"].items()},
         "rule": sha256(compare.test_side(row["split"]).encode()).hexdigest()[:8] if row["split"] else "",
     }
 
 
-def _line(values: Mapping[str, Any], root: Path) -> list[str]:
-    """The flags as words of a command line; config.json has paths from the root."""
-    line = []
-    for name, value in values.items():
-        flag = args.FLAGS.by_name[name]
-        line += flag.words(os.path.abspath(root / str(value)) if flag.is_path(value) else value)
-    return [*map(shlex.quote, line)]
+def _line(values: Mapping[str, Any], names: Sequence[str], root: Path, imports: Sequence[str] = ()) -> str:
+    """The flags for a shell; config.json has paths from the root."""
+    return shlex.join(args.FLAGS.again(values, names, lambda path: os.path.abspath(root / path), imports))
 
 
 def compare_runs(flags: Flags, path: Path) -> None:
@@ -161,6 +158,7 @@ def compare_runs(flags: Flags, path: Path) -> None:
         head=compare.head(values) if values else [],
         facts=compare.facts(values) if values else [],
         against=_against(values) if values else [],
+        moved_head=compare.MOVED,
         legend=compare.legend(values) if values else [],
     )
     facts = {"runs": [str(run.path) for run in found], "paired": bool(values), **({"why": why} if why else {})}
@@ -197,14 +195,15 @@ def verdict(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _against(values: Mapping[str, Any]) -> list[tuple[str, str, list[list[str]]]]:
-    """For each run but the first: heading, verdict on macro F1, and the table of figures."""
+def _against(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """For each run but the first: heading, verdict on macro F1, table of figures, and the records that move them."""
     (first, *others), over = values["runs"], meanings.part(values["macro_over"], values["classes"])
     name = meanings.name_of(f"{compare.kind(values)}macro_f1", over)
     found = []
     for other, of in zip(others, values["against_the_first"], strict=True):
         heading = f"A {first['name']}, B {other['name']}"
-        found.append((heading, f"{name}: {_told(of['macro_f1'])}", compare.lines(first, other, of, over=over)))
+        rows = compare.lines(first, other, of, over=over)
+        found.append((heading, f"{name}: {_told(of['macro_f1'])}", rows, compare.moved(values, of)))
     return found
 
 

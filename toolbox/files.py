@@ -23,7 +23,6 @@ import shutil
 import stat
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -197,10 +196,12 @@ def read_yaml(path: Path, shape: str) -> Any:
             return None if node.style is None and text in NULL else text
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
-            if twice := [key for key, count in keys.items() if count > 1]:
-                what = f"'{twice[0][:40]}' stands twice, at line {node.start_mark.line + 1}"
-                raise UsageError(what, hint="each once")
+            seen: set[str] = set()
+            for key in [key for key, _ in node.value if isinstance(key.value, str)]:
+                if key.value in seen:
+                    what = f"'{key.value[:40]}' stands twice, at line {key.start_mark.line + 1}"
+                    raise UsageError(what, hint="each once")
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     with path.open("rb") as file:

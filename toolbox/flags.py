@@ -10,7 +10,7 @@ once; names (models, datasets, ...) are looked up later.
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -263,11 +263,27 @@ class Declarations:
             and all(getattr(flag, fact) == value for fact, value in facts.items())
         )
 
+    def again(
+        self, stored: Mapping[str, Any], names: Iterable[str], place: Callable[[str], str], imports: Iterable[str] = ()
+    ) -> list[str]:
+        """The stored flags of a run, those of `names`, as words of a command line, after its files of --import.
+
+        `place` turns a path, stored relative to the root, into one to type. A flag of a user's own dataset is typed
+        even while its file is not imported.
+        """
+        line = [word for file in imports for word in ("--import", place(file))]
+        for name in names:
+            value = stored.get(name)
+            flag = self.by_name.get(name, Flag(flag_name(name), DATA, "", type=type(value)))
+            line += flag.words(place(str(value)) if flag.is_path(value) else value)
+        return line
+
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """The typed values by name, over those of a file of --config. Raises UsageError."""
+        """The typed values by name, over those of the files of --config, the last first. Raises UsageError."""
         typed = vars(self.parser.parse_args(argv))
-        path = typed.pop(NOT_IN_A_FILE, None)
-        return FlagFile.read(Path(path)).typed(self, typed) if path is not None else typed
+        for path in reversed(typed.pop(NOT_IN_A_FILE, ())):
+            typed = FlagFile.read(Path(path)).typed(self, typed)
+        return typed
 
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
         """Every flag: typed, else stored by the run, else the default. Stored paths are relative to --root-dir."""

@@ -170,14 +170,17 @@ class FlagFile:
         except files.UnreadableError as error:
             raise UsageError(f"the configuration {error.what}", where=f"{path}{error.place}", hint=SHAPE) from error
         except OSError as error:
-            raise UsageError(f"the configuration cannot be read: {error.strerror}", where=str(path)) from error
+            what = f"the configuration cannot be read: {error.strerror}"
+            raise UsageError(what, where=str(path), hint="a file of flags, such as one of --save-config") from error
         except UsageError as error:
             raise UsageError(error.what, where=str(path), hint=error.hint) from error
+        if found is None:
+            raise UsageError("the configuration has no flags", where=str(path), hint=SHAPE)
         of_a_run = isinstance(found, dict) and isinstance(found.get("flags"), dict)
         form = {"imports?": [{"file": str, "sha256": str}], **({"given?": [str]} if of_a_run else {"*": schema.ANY})}
-        if why := schema.misfit(found or {}, form):
+        if why := schema.misfit(found, form):
             raise UsageError(f"the configuration is not one: {why}", where=str(path), hint=SHAPE)
-        found = dict(found or {})
+        found = dict(found)
         imports, base = found.pop("imports", []), Path(os.path.realpath(path)).parent
         if not of_a_run:
             return cls(path, found, imports, base)
@@ -189,12 +192,12 @@ class FlagFile:
     def placed(cls, error: UsageError, argv: Sequence[str], declared: "Declarations") -> UsageError:
         """The error, with the file of --config as its place if it names a flag of that file."""
         typed = vars(declared.parser.parse_args(argv))
-        path = typed.get(NOT_IN_A_FILE)
-        if path is None or error.where:
-            return error
-        own = vars(declared.parser.parse_args(cls.read(Path(path)).words(declared))).keys() - typed.keys()
         named = {flag.name for word in WORD.findall(error.what) if (flag := declared.by_spelling.get(word))}
-        return UsageError(error.what, where=path, hint=error.hint) if own & named else error
+        for path in reversed(typed.get(NOT_IN_A_FILE, ())) if not error.where else ():
+            own = vars(declared.parser.parse_args(cls.read(Path(path)).words(declared))).keys() - typed.keys()
+            if own & named:
+                return UsageError(error.what, where=path, hint=error.hint)
+        return error
 
     def words(self, declared: "Declarations", *, unknown: bool = False) -> list[str]:
         """The flags as a command line. Raises UsageError for an unknown flag, unless `unknown` ones may pass."""

@@ -157,7 +157,7 @@ def placed(
     samples = [name for column, name in enumerate(table.names) if column not in columns.aside]
     lists = [name for name in samples if table.is_of_lists(name)]
     if len(samples) != 1 or not lists:
-        check_samples(table.names, columns, where=where, header=True)
+        check_samples(table.names, columns, where=where, header=True, typed=[*filter(asked.get, asked)])
         if lists:
             what = (
                 f"column {lists[0]} has lists, and {samples[0] if samples[0] != lists[0] else samples[1]} is there too"

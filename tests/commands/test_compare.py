@@ -280,3 +280,10 @@ def test_the_record_that_moves_a_difference_most_is_named(tmp_path: Path) -> Non
     influence = values["against_the_first"][0]["accuracy"]["influence"]
     assert (influence["record"], influence["without"]) == ("r7", 0)
     assert re.search(r"\+0\.\d{4}  *r7 +\+0\.0000", compare.summary(values))
+
+
+def test_a_figure_that_no_record_moves_names_none(tmp_path: Path) -> None:
+    values = compare.measure(several(tmp_path, rows(1), rows(1)))
+    assert values["against_the_first"][0]["accuracy"]["influence"]["without"] == 0
+    assert compare.moved(values, values["against_the_first"][0]) == []
+    assert compare.MOVED[0] not in compare.summary(values)

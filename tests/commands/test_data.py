@@ -168,9 +168,27 @@ def test_bad_rows_can_be_dropped_and_the_run_says_how_many_in_every_place(root: 
     assert (config["flags"]["bad_rows"], config["data"]["dropped_rows"]) == ("drop", 9)
     assert config["data"]["train_rows"] + config["data"]["val_rows"] == 52
     assert ended.result["dropped_rows"] == {"train": 9, "test": 2}
-    assert "unusable rows dropped: 9 of train, 2 of test" in (root / RUN / "pred" / "report.txt").read_text()
+    assert (
+        "unusable rows dropped: 9 of the data of train, 2 of the data of test"
+        in (root / RUN / "pred" / "report.txt").read_text()
+    )
     rows = pd.read_csv(root / RUN / "pred" / "predictions.csv").row
     assert rows.tolist() == [row for row in range(20) if row not in (4, 6)]
+
+
+def test_unusable_rows_of_a_divided_file_count_once(root: Path, tmp_path: Path) -> None:
+    csv = tables.write(tmp_path / "my.csv", tables.frame(label=tables.LABEL))
+    for line in (3, 8):
+        tables.changed(line, 1, "x")(csv)
+    table = ("--dataset", "table", "--model-name", "resnet1d_10", "--root-dir", root, "--no-figures")
+    ended = carried_out(*table, "--data-file", csv, "--bad-rows", "drop", "--epochs", "1", "--batch-size", "16")
+    assert ended.code == 0, ended.err
+    assert ended.result["dropped_rows"] == {"data": 2}
+    text = (Path(ended.result["run_folder"]) / "pred" / "report.txt").read_text()
+    assert "unusable rows dropped: 2 of the data, before it was divided" in text
+    tested = carried_out(*table, "--test", "--test-on", csv)
+    assert tested.code == 0, tested.err
+    assert tested.result["dropped_rows"] == {"train": 2, "test": 2}
 
 
 def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Path, tmp_path: Path) -> None:

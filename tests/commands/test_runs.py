@@ -59,6 +59,15 @@ def test_a_row_has_the_typed_and_changed_flags_and_the_command_that_repeats_the_
     assert "lr" not in given  # not typed, but filled in
 
 
+def test_a_run_in_parts_says_so_and_an_imported_one_has_no_command(tmp_path: Path) -> None:
+    notes = [{"after_epoch": 1, "changed": {"lr": [0.1, 0.2]}}]
+    made(tmp_path, 1, config={"overrides": notes})
+    made(tmp_path, 2, config={"imported": {}})
+    found = {row["name"][-1]: row for row in runs.rows(tmp_path)}
+    assert "2 parts" in found["1"]["parts"]
+    assert (found["2"]["parts"], found["2"]["command"]) == ("", "")
+
+
 ENDS = {"--test": "evaluate", "--resume latest": "resume", "": "start"}
 
 
@@ -181,6 +190,8 @@ def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path) 
     assert all(f">{escape(cell)}</" in text for line in lines for cell in line)
     assert "synth_cnn1d_3_1: test macro F1 0.5000 [0.4000, 0.6000]; validation macro F1 0.5000 in epoch 2" in text
     assert compare.facts(values)[0] in text
+    assert all(f">{cell}<" in text for row in compare.moved(values, values["against_the_first"][0]) for cell in row)
+    assert compare.MOVED[0] in text
     assert '"paired": true' in text  # so no warning that the runs differ
 
 

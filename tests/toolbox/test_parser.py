@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 import args
+from commands import own_parts, runs
 from helpers.commands import SHORT, assert_error, assert_same_run, carried_out, offline
 from helpers.data import ROOT
 from helpers.documents import EXAMPLE, written
@@ -34,7 +39,16 @@ def test_a_file_counts_as_typed_and_typed_flags_override_it(tmp_path: Path) -> N
     text = json.dumps({**found, "lr": None, "cost": False, "import": ["a.py", "b.py"], "compare": ["x", "y"]})
     assert parsed(tmp_path / "r.json", text) == found | {"import": ["a.py", "b.py"], "compare": ["x", "y"]}
     assert parsed(tmp_path / "r.json", "{}") == {}
-    assert parsed(tmp_path / "r.yaml", "") == {}
+
+
+def test_of_several_files_the_later_wins_flag_by_flag(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("epochs: 3\nlr: 0.1\n")
+    (tmp_path / "b.yaml").write_text("lr: 0.2\nseed: 0\n")
+    files = [f"--config={tmp_path / name}.yaml" for name in "ab"]
+    assert args.parse(files) == {"epochs": 3, "lr": 0.2, "seed": 0}
+    assert args.parse([*reversed(files), "--seed", "5"]) == {"epochs": 3, "lr": 0.1, "seed": 5}
+    (tmp_path / "a.yaml").write_text("epochs: 0\n")
+    assert_error(carried_out(*files), 2, "--epochs is 0", str(tmp_path / "a.yaml"))
 
 
 def test_a_list_of_names_is_typed_in_one_word_or_in_several(tmp_path: Path) -> None:
@@ -73,7 +87,9 @@ WRONG = {  # the text -> what is told
     "import: a.py": "import is 'a.py', must be a list",
     "config: x.yaml": "--config cannot stand in a configuration",
     "- a\n- b": "the configuration is not one",
-    "a: 1\na: 2": "'a' stands twice, at line 1",
+    "a: 1\na: 2": "'a' stands twice, at line 2",
+    "": "the configuration has no flags",
+    "# epochs: 5": "the configuration has no flags",
     "a: [": "the file is not YAML",
     "imports: 3": "the configuration is not one: imports",
 }
@@ -93,6 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_line_and_a_range_is_checked(tmp_path:
         assert_error(carried_out("--config", tmp_path / name), 2, told, name)
     (tmp_path / "r.json").write_text("{nonsense")
     assert_error(carried_out("--config", tmp_path / "r.json"), 2, "is not JSON", "r.json")
+    assert_error(carried_out("--config", tmp_path / "no.yaml"), 2, "cannot be read", "Try: a file of flags")
     (tmp_path / "r.json").write_text('{"epochs": 0}')
     assert_error(carried_out("--config", tmp_path / "r.json"), 2, "--epochs is 0, must be from 1")
 
@@ -119,6 +136,31 @@ def test_a_configuration_repeats_its_run_to_the_last_bit(saved: SimpleNamespace,
     assert_same_run(saved.run, Path(again.result["run_folder"]))
     configs = [json.loads((run / "config.json").read_text()) for run in (saved.run, Path(again.result["run_folder"]))]
     assert configs[0]["imports"] == configs[1]["imports"]
+
+
+def test_every_command_that_repeats_a_run_has_the_users_file_and_the_flags_of_its_dataset(
+    saved: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page of the run, of all runs and of several runs, and on a model card, whose paths are names."""
+    monkeypatch.chdir(saved.folder)
+    root, config = saved.folder / "root", json.loads((saved.run / "config.json").read_text())
+    own_parts.use([])  # a command on runs alone imports no file
+    (row,) = runs.rows(root)[-1:]
+    lines = [row["command"]]
+    assert carried_out("--report", saved.run.name, "--root-dir", root).code == 0
+    lines += re.findall(r"<pre[^>]*>(.*?)</pre>", (saved.run / "report.html").read_text(), re.DOTALL)[:1]
+    if find_spec("safetensors"):
+        assert carried_out("--dataset", "waves", "--model-name", "tiny", "--export", "safetensors", "--root-dir", root,
+                           "--version", "1").code == 0  # fmt: skip
+        card = (saved.run / "export/safetensors/model_card.md").read_text()
+        lines += re.findall(r"```sh\n(.*)\n```", card)[-1:]
+        assert f"file {Path(config['imports'][0]['file']).name} (SHA-256 {config['imports'][0]['sha256']})" in card
+    assert config["data"]["split_rule"].startswith("rows split at random")  # nobody has said that they are beats
+    for line in lines:
+        words = shlex.split(unescape(line).replace("$ROOT", str(root)))
+        assert Path(words[words.index("--import") + 1]).resolve() == (saved.folder / "mine.py").resolve()
+        assert " --gain 2 " in f"{line} "
+        assert " --criterion poly1 " in f"{line} "
 
 
 def test_a_configuration_knows_the_digest_of_an_imported_file(saved: SimpleNamespace, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ PARTS = (
 )
 FALSE_RATE = ("FPR", "false positive rate: share of the rows of other classes that are predicted as this class")
 GROSS = (
-    ("gross", "the beats of all records pooled: a record with many beats weighs more"),
+    ("gross", "the rows of all records pooled: a record with many rows weighs more"),
     ("average", "the figure of each record alone, and the mean over the records in which it is defined: every record"
      " weighs the same"),
 )  # fmt: skip

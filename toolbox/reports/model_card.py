@@ -8,6 +8,7 @@ for its absence, under the split protocol.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from os.path import basename
 from typing import Any
 
 from toolbox import plain
@@ -31,15 +32,18 @@ session = onnxruntime.InferenceSession("{file}")
 {outputs} = session.run(["{outputs}"], {{{feed}}})[0]
 ```""",
     "safetensors": """```python
-from safetensors.torch import load_file
+from pathlib import Path
 
-network.load_state_dict(load_file("{file}"))  # the network {name} of ECG Commander
+from commands import export  # in the folder of ECG Commander
+
+network, symbols = export.opened(Path("FOLDER"), {{}})  # the folder of this card: {name} with {file}
+outputs = network.model({inputs})
 ```""",
 }
 
 
-def text(contract: Mapping[str, Any], *, command: str, bibtex: str) -> str:
-    """The card of a contract; `command` is the command line of the training."""
+def text(contract: Mapping[str, Any], *, command: str, bibtex: str, own_files: Sequence[Mapping[str, str]] = ()) -> str:
+    """The card of a contract; `command` is the command line of the training, `own_files` the files it imports."""
     run, weights, network = contract["run"], contract["weights"], contract["network"]
     parts = [
         f"# {_safe(run['name'])}",
@@ -65,7 +69,7 @@ def text(contract: Mapping[str, Any], *, command: str, bibtex: str) -> str:
         "## How to run",
         _how(contract),
         "## How it was trained",
-        _trained(contract, command),
+        _trained(contract, command, own_files),
         "## Citation",
         f"```bibtex\n{bibtex}```",
     ]
@@ -159,7 +163,7 @@ def _by_patient(values: Mapping[str, Any]) -> str:
     rows = [
         (_safe(name), shown(value), between(ends.get(name), lacking.get(name, ""))) for name, value in gross.items()
     ]
-    how = f"All test beats pooled, intervals over records ({_safe(values['interval_method'])}):"
+    how = f"All test rows pooled, intervals over records ({_safe(values['interval_method'])}):"
     return f"{how}\n\n{_table(('by patient', 'test', '95 % interval'), rows)}"
 
 
@@ -193,7 +197,11 @@ def _how(contract: Mapping[str, Any]) -> str:
     shapes = ", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in weights["inputs"].items())
     code = LOADS[weights["format"]]
     shown_code = code.format(
-        file=weights["file"], outputs=weights["output"], feed=feed, name=contract["network"]["name"]
+        file=weights["file"],
+        outputs=weights["output"],
+        feed=feed,
+        name=contract["network"]["name"],
+        inputs=", ".join(weights["inputs"]),
     )
     parts = [f"float32 inputs {shapes}, where B is any number of rows:\n\n{shown_code}"]
     if contract["output"]["symbols"]:
@@ -202,9 +210,15 @@ def _how(contract: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _trained(contract: Mapping[str, Any], command: str) -> str:
+def _trained(contract: Mapping[str, Any], command: str, own_files: Sequence[Mapping[str, str]]) -> str:
     of = f" at commit {_safe(contract['commit'])}" if contract["commit"] else ""
-    return f"ECG Commander{of}:\n\n```sh\n{plain.escaped(command)}\n```"
+    parts = [f"ECG Commander{of}:", f"```sh\n{plain.escaped(command)}\n```"]
+    if own_files:
+        named = [f"{_safe(basename(each['file']))} (SHA-256 {_safe(each['sha256'])})" for each in own_files]
+        parts.append(
+            f"Parts of the run are of the user's own file {', '.join(named)}, which this folder does not hold."
+        )
+    return "\n\n".join(parts)
 
 
 def _safe(value: Any) -> str:

@@ -25,7 +25,7 @@ from toolbox.runs.summary import Row
 
 PAGE = "runs.html"
 START, END = '<script type="application/json" id="runs">', "</script>"
-FORM = 2  # of the rows in a page; another number makes the next page read all files again
+FORM = 3  # of the rows in a page; another number makes the next page read all files again
 CACHED = {"form": int, "at": str, "rows": [{"path": str, "stamp?": str}]}
 MOST_RUNS = 10  # that are compared in one figure
 

@@ -54,9 +54,9 @@ def missing(lacks: str) -> str:
     return f"n/a: {WHYS.get(lacks, few)}" if lacks else "n/a"
 
 
-def of_missing(what: str) -> str:
+def of_missing(what: str, known: str = "the figure is known") -> str:
     """A line below a table on all that have no interval over `what`, records or rows."""
-    return f"n/a: no interval. One needs {intervals.FEW} {what} in which the figure is known, and that differ in it."
+    return f"n/a: no interval. One needs {intervals.FEW} {what} in which {known}, and that differ in it."
 
 
 def with_interval(values: Mapping[str, Any], name: str) -> list[str]:
@@ -89,6 +89,12 @@ def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
     what = "rows" if method == intervals.ROW_METHOD else "records"
     return lines + [of_missing(what)] * bool(lacking)
+
+
+def of_dropped(counts: Mapping[str, int]) -> str:
+    """The dropped rows of results.json in words: of the data before it was divided, or of those of train and test."""
+    whole = {"data": "the data, before it was divided"}
+    return ", ".join(f"{count:,} of {whole.get(side, f'the data of {side}')}" for side, count in counts.items())
 
 
 def of_costs(cost: Mapping[str, Any]) -> list[str]:
@@ -130,12 +136,14 @@ def influences(
 def moved(
     found: Mapping[str, Mapping[str, Any]], figure: Callable[[float], str] = shown, *, over: Sequence[str] = ()
 ) -> list[list[str]]:
-    """Rows of `intervals.influence`: figure, its value, the record that moves it most, its value without it.
-
-    `over` are the classes of macro F1, if not all.
+    """Rows of `intervals.influence`: figure, its value, the record that moves it most, its value without it; none of a
+    figure that no record moves by a digit. `over` are the classes of macro F1, if not all.
     """
-    names = {name: meanings.name_of(name, over) for name in found}
-    return [[names[name], figure(of["value"]), of["record"], figure(of["without"])] for name, of in found.items()]
+    rows = [
+        [meanings.name_of(name, over), figure(of["value"]), of["record"], figure(of["without"])]
+        for name, of in found.items()
+    ]
+    return [row for row in rows if row[1] != row[3]]
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -149,7 +149,7 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
     if isinstance(error, pickle.UnpicklingError) and (held := re.search(r"GLOBAL (\S+)", str(error))):
         what = f"the checkpoint holds more than tensors and plain values ({held[1]}); nothing of it was run"
         return CheckpointError(what, where=str(path), hint=ANOTHER)
-    reason = str(error).split("\n")[0] or type(error).__name__
+    reason = re.split(r"(?<=[a-z)])\. |\n", str(error))[0] or type(error).__name__  # torch adds advice
     return DamagedError(f"the checkpoint is damaged: {reason}", where=str(path), hint=ANOTHER)
 
 

@@ -101,6 +101,9 @@ class RunFolder:
         path = Path(name)
         there = [] if path.name != name else sorted(root.glob(f"*/runs/{escape(name)}"))
         found = next((folder for folder in (path, *there) if (folder / CONFIG).is_file()), None)
+        if found is None and (lacking := next((folder for folder in (path, *there) if _was_a_run(folder)), None)):
+            what = f"the run {lacking.name} has no {CONFIG}, which holds its flags"
+            raise CheckpointError(what, where=str(lacking), hint=f"{CONFIG} from a copy, or another run")
         if found is None:
             known = [config.parent.name for config in root.glob(f"*/runs/*/{CONFIG}")]
             what = f"unknown run {name}; {nearest(path.name, known)}"
@@ -254,6 +257,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if len(names) <= LISTED:
         return f"existing runs: {', '.join(names) or 'none'}"
     return f"the nearest of {len(names):,} runs: {', '.join(get_close_matches(name, names, LISTED, cutoff=0))}"
+
+
+def _was_a_run(folder: Path) -> bool:
+    """Whether a folder has the history, the results or weights of a run."""
+    return any((folder / name).is_file() for name in (HISTORY, RESULTS, BEST, LATEST))
 
 
 def versions(root: Path, dataset: str, model: str) -> list[int]:

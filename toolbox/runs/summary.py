@@ -30,6 +30,7 @@ NUMBER = schema.Number()
 FORMS: dict[str, Any] = {
     CONFIG: {
         **{"flags": dict, "given?": [str], "parameters?": NUMBER, "study?": str, "overrides?": list, "commit?": str},
+        "imports?": [{"file": str}],
         "data?": {"name?": str, "split_rule?": str, "checksum?": str, "classes?": [str]},
     },
     HISTORY: [{"epoch": schema.Count(1), "seconds?": NUMBER, "train?": dict, "val?": dict}],
@@ -109,6 +110,7 @@ def _empty(path: str, name: str) -> Row:
     return {
         **{"path": path, "name": name, "dataset": "", "model": "", "version": "", "task": "", "study": ""},
         **{"state": DAMAGED, "why": "", "notes": [], "changed": 0, "report": False},
+        **{"imports": [], "parts": "", "can_repeat": True},
         **{"flags": {}, "given": [], "classes": [], "split": "", "checksum": "", "commit": "", "monitor": ""},
         **{"parameters": None, "epochs": 0, "of": None, "best": None, "seconds": None, "curves": {}},
         **{"val": {}, "test": {}, "intervals": {}, "lacks": {}, "over": [], "headline": ""},
@@ -193,7 +195,15 @@ def _of_config(config: Mapping[str, Any], name: str) -> Row:
     texts |= {"checksum": (data.get("checksum") or "")[:12], "commit": (config.get("commit") or "")[:12]}
     epochs, classes = flags.get("epochs"), (data.get("classes") or [])[:MOST_CLASSES]
     known = {"parameters": config.get("parameters"), "of": epochs if schema.is_count(epochs) else None}
-    return texts | known | {"flags": plain, "given": config.get("given") or [], "classes": classes}
+    files_of = [each["file"] for each in config.get("imports") or []]
+    again = {"imports": files_of, "parts": parts(config), "can_repeat": "imported" not in config}
+    return texts | known | again | {"flags": plain, "given": config.get("given") or [], "classes": classes}
+
+
+def parts(config: Mapping[str, Any]) -> str:
+    """A phrase on a run whose flags were changed during the training; "" for any other."""
+    count = len({note.get("after_epoch") for note in config.get("overrides") or [] if isinstance(note, dict)})
+    return f"trained in {count + 1} parts with other flags; one command does not repeat it" if count else ""
 
 
 def _of_results(results: Mapping[str, Any]) -> Row:

@@ -60,7 +60,7 @@ def read_csv(
     asked = part_names(label=label, record=record, split=split)
     with opened(path, [*asked.values(), *(words(ids) or ())]) as head:
         columns = find_columns(head.cells, asked, words(ids) or (), header=head.header, where=head.where)
-        check_samples(head.cells, columns, where=head.place, header=head.header)
+        check_samples(head.cells, columns, where=head.place, header=head.header, typed=[*filter(asked.get, asked)])
         if label == "" and (head.last[0] not in head.skip):
             _check_text_first(head.last, columns, head.where)
         log_columns(path, head.cells, columns, header=head.header)
@@ -119,14 +119,16 @@ def with_points(labels: NDArray[np.str_], decimal: str) -> NDArray[np.str_]:
     return np.array(cells, str)[inverse]
 
 
-def check_samples(cells: Sequence[str], columns: Columns, *, where: str, header: bool) -> None:
-    """Raise DataError for too few samples, or a name unlike their names."""
+def check_samples(
+    cells: Sequence[str], columns: Columns, *, where: str, header: bool, typed: Sequence[str] = ()
+) -> None:
+    """Raise DataError for too few samples, or a name unlike their names; the hint leaves out the parts `typed`."""
     samples = len(cells) - len(columns.aside)
     if samples < FEWEST_SAMPLES:
         what = f"a row has {len(cells)} columns, {samples} of them with samples, expected {FEWEST_SAMPLES} or more"
         raise DataError(what, where=where, hint="a column for each sample, with commas between the columns")
     if header:
-        _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where)
+        _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where, typed)
 
 
 def log_columns(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
@@ -191,7 +193,7 @@ def ids_hint(names: Sequence[str]) -> str:
     return f"--id-columns {shlex.quote(typed)}"
 
 
-def _check_names(there: Sequence[str], where: str) -> None:
+def _check_names(there: Sequence[str], where: str, typed: Sequence[str]) -> None:
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
         raise DataError(what, where=where, hint=WITHOUT)
@@ -199,7 +201,8 @@ def _check_names(there: Sequence[str], where: str) -> None:
     if strange:
         names = [there[column] for column in strange]
         others, name = ", ".join(names)[:100], shlex.quote(names[0][:40])
-        hint = f"--label-column {name}, --record-column {name}, {ids_hint(names)}, or a file without it"
+        open_parts = [f"{FLAGS[part]} {name}" for part in ("label", "record") if part not in typed]
+        hint = f"{', '.join([*open_parts, ids_hint(names)])}, or a file without it"
         raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 
 

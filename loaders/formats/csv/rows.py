@@ -6,7 +6,8 @@ a file, loose or in a zip, once and maps it into memory; `read_parts` reads a fi
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -28,6 +29,7 @@ MOST_COLUMNS = 100_000  # pandas needs a tenth of a millisecond for each
 LARGEST = float(np.finfo(np.float32).max)
 BLANK = " \t\r\n"
 NOT_UTF8 = "is not UTF-8"
+UNREAD = "cell"  # of a column that is not read
 CONVERT = "'CSV UTF-8' in a spreadsheet, or iconv -f WINDOWS-1252 -t UTF-8 FILE > my.csv"
 BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}  # of a progress bar
 PLAIN = "rows of numbers with commas between them, no header"
@@ -103,16 +105,8 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
     wrong = partial(_first_wrong, stream, layout, where, skip)
     if any(len(cells) != layout.columns for _, cells in islice(_rows(stream, skip, where, layout.delimiter), 1)):
         raise wrong()  # before pandas makes a column of each cell
-    stream.seek(0)
     try:
-        # 1e39 becomes inf, which is refused below.
-        with (
-            np.errstate(over="ignore"),
-            terminal.bar(total=stream.raw.size, desc=plain.escaped(Path(where).name), **BYTES) as bar,
-        ):
-            stream.raw.progress = bar.update
-            skiprows = [line - 1 for line in skip]
-            table = pd.read_csv(stream, header=None, skipinitialspace=True, skiprows=skiprows, **layout.types)
+        table = _table(stream, layout, where, skip)
     except pd.errors.EmptyDataError as error:
         raise DataError("the file is empty", where=where, hint=f"rows of {layout.expected}") from error
     except ValueError as error:  # text, ragged rows, bytes that are not UTF-8
@@ -133,6 +127,30 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
     if not good.all():
         raise wrong(row=int(good.argmin()), also=f"; wrong rows: {(~good).sum()}")
     return {"x": np.ascontiguousarray(numbers)} | y | texts
+
+
+def _table(stream: "io.BufferedReader[LimitedStream]", layout: RowLayout, where: str, skip: Sequence[int]) -> Any:
+    """The table of pandas. A letter that is not UTF-8 passes where it stands in columns that are not read alone."""
+    import pandas as pd
+
+    def read(errors: str) -> Any:
+        stream.seek(0)
+        options: dict[str, Any] = {"skiprows": [line - 1 for line in skip], "encoding_errors": errors}
+        # 1e39 becomes inf, which is refused later.
+        with (
+            np.errstate(over="ignore"),
+            terminal.bar(total=stream.raw.size, desc=plain.escaped(Path(where).name), **BYTES) as bar,
+        ):
+            stream.raw.progress = bar.update
+            return pd.read_csv(stream, header=None, skipinitialspace=True, **options, **layout.types)
+
+    try:
+        return read("strict")
+    except UnicodeDecodeError:
+        with closing(_rows(stream, skip, where, layout.delimiter)) as rows:
+            if not layout.unread or any(_complaint(cells, layout)[0] for _, cells in rows):
+                raise
+        return read("replace")
 
 
 def read_good_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[int] = ()) -> Arrays:
@@ -226,7 +244,9 @@ def _lines(file: IO[bytes], skip: Sequence[int], delimiter: str) -> Iterator[tup
         text.detach()  # or the file would be closed with it
 
 
-def _rows(file: IO[bytes], skip: Sequence[int], where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(
+    file: IO[bytes], skip: Sequence[int], where: str, delimiter: str
+) -> Generator[tuple[int, list[str]], None, None]:
     """Line, counted from 1, and cells of each row."""
     for line, content in _lines(file, skip, delimiter):
         yield line, cells_of(content, delimiter, f"{where}, line {line}")
@@ -295,7 +315,7 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
         if column in texts or column in layout.unread:
-            what = _text_fault(cell, texts.get(column, "cell"), layout.blank or column in layout.unread)
+            what = _text_fault(cell, texts.get(column, UNREAD), layout.blank or column in layout.unread)
         else:
             what = _number_fault(cell, layout, column == layout.label)
         if what:
@@ -304,7 +324,7 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
 
 
 def _text_fault(cell: str, name: str, blank: bool) -> str:
-    if why := foreign_text(cell):
+    if (why := foreign_text(cell)) and name != UNREAD:
         return f"the {name} {why}"
     if cell.endswith("\n"):
         return f"the {name} has a quotation mark that is not closed in its line"

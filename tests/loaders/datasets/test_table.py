@@ -292,6 +292,16 @@ def test_bytes_that_are_no_text_are_named_by_line_and_column(csv: Path, tmp_path
     assert len(together(load(tmp_path, csv, bad_rows="drop"), "y")) == N - 1
 
 
+def test_foreign_letters_in_a_column_that_is_not_read_do_no_harm(tmp_path: Path) -> None:
+    table = frame(label=["N" if label else "V" for label in Y])
+    table.insert(0, "remark", ["grün"] + ["plain"] * (N - 1))
+    csv = write(tmp_path / "my.csv", table, encoding="cp1252")
+    np.testing.assert_array_equal(together(load(tmp_path, csv, id_columns="remark"), "x")[:, 0], X)
+    table["label"] = ["µ"] * (N // 2) + ["V"] * (N - N // 2)
+    error = refused(write(tmp_path / "my.csv", table, encoding="cp1252"), id_columns="remark")
+    assert error.what.startswith("the label is not UTF-8")
+
+
 @pytest.mark.parametrize(("name", "label", "what"), [
     ("Länge", "N", "the name of column 13 is not UTF-8; in Windows-1252 it reads 'Länge'"),
     ("label", "µV", "the label is not UTF-8; in Windows-1252 it reads 'µV'"),

@@ -25,7 +25,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     odd = {"test": {"macro_f1": 0.001, "intervals": {"macro_f1": None}, "without_interval": {"macro_f1": "9 records"}}}
     odd["test"]["by_patient"] = {"gross": {"macro_f1": 0.6}}
     (root / "d1" / "runs" / "d1_cnn1d_3_1" / "results.json").write_text(json.dumps(odd))
-    made(root, MANY, config={"study": EVIL, "data": {"split_rule": EVIL, "classes": [EVIL]}}, augment=EVIL)
+    made(
+        root,
+        MANY,
+        config={"study": EVIL, "data": {"split_rule": EVIL, "classes": [EVIL]}},
+        augment=EVIL,
+        short_run=True,
+    )
     return commands.write(root)
 
 
@@ -51,10 +57,24 @@ def test_a_thousand_runs_are_filtered_searched_sorted_and_compared(page: Path) -
         "macro F1 > 0.9905": [8, ""],
         "gross macro F1>0.5": [1, ""],
         "optimizer=adamw": [1000, ""],
-        "macro_f2>0.5": [0, "No figure or flag is called macro_f2."],
+        "macro_f2>0.5": [0, "No figure, column or flag is called macro_f2."],
         "lr>abc": [0, "lr is compared with a number, and abc is none."],
+        "dataset=d2": [250, ""],
+        "dataset!=d2": [750, ""],
+        "dataset == d2": [250, ""],
+        "model=cnn1d_3 version=3": [1, ""],
+        "state=damaged": [1, ""],
+        "study=grid": [199, ""],
+        "state!=damaged": [999, ""],
+        "validation macro F1>0.9": [0, ""],
+        "short_run=on": [1, ""],
+        "short_run=true": [1, ""],
+        "epochs>=": [0, "epochs>= has no value after >=."],
+        "=5": [0, "=5 has no name before =."],
         "": [1000, ""],
     }
+    assert "[" not in found["last"][0] + found["last"][1]  # without an interval, in both directions
+    assert found["last"][2] == "["
     assert found["key"] == "macro_f1"
     assert found["missing"] == "n/a: known in 9 records"
     assert found["offered"] == [True, False]
@@ -97,7 +117,9 @@ USED = """
     found.damaged = rows().map(row => row.cells[1].textContent);
     await search("");
     found.said = {};
-    const asked = ["macro F1 > 0.9905", "gross macro F1>0.5", "optimizer=adamw", "macro_f2>0.5", "lr>abc", ""];
+    const asked = ["macro F1 > 0.9905", "gross macro F1>0.5", "optimizer=adamw", "macro_f2>0.5", "lr>abc", "dataset=d2",
+      "dataset!=d2", "dataset == d2", "model=cnn1d_3 version=3", "state=damaged", "study=grid", "state!=damaged",
+      "validation macro F1>0.9", "short_run=on", "short_run=true", "epochs>=", "=5", ""];
     for (const text of asked) found.said[text] = [await search(text), find("complaint").textContent];
     found.key = find("table").tHead.rows[0].cells[5].title;
     await search("gross macro F1>0.5");
@@ -105,6 +127,14 @@ USED = """
     await search("");
     const at = heads.indexOf("test macro F1"), values = () => rows().slice(0, 3).map(row => row.cells[at].textContent);
     const sort = async () => { find("table").tHead.rows[0].cells[at].firstChild.click(); await settle(); };
+    const ends = find("table").tHead.rows[0].cells[6].firstChild;
+    const of_ends = () => rows().map(row => row.cells[6].textContent[0]);
+    ends.click();
+    await settle();
+    found.last = [of_ends().slice(-1)];
+    find("table").tHead.rows[0].cells[6].firstChild.click();
+    await settle();
+    found.last.push(of_ends().slice(-1), of_ends()[0]);
     await sort();
     found.up = values();
     for (const place of [3, 4]) rows()[place].querySelector("input").click();

@@ -161,3 +161,12 @@ def test_an_unknown_run_is_named_first_and_of_many_runs_the_nearest(tmp_path: Pa
     assert caught.value.what.startswith("unknown run synth_cnn1d_3_31; the nearest of 30 runs: synth_cnn1d_3_")
     assert caught.value.what.count("synth_cnn1d_3_") == 11
     assert nearest("a", ["c", "b"]) == "existing runs: b, c"
+
+
+def test_a_run_without_its_configuration_is_no_unknown_run(tmp_path: Path) -> None:
+    (tmp_path / "synth/runs/synth_cnn1d_3_1").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="unknown run"):
+        RunFolder.named("synth_cnn1d_3_1", tmp_path)
+    (tmp_path / "synth/runs/synth_cnn1d_3_1/logger.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"synth_cnn1d_3_1 has no config\.json"):
+        RunFolder.named("synth_cnn1d_3_1", tmp_path)

@@ -182,12 +182,7 @@ def _data(material: Material) -> list[tuple[str, str]]:
     ]
     for name, what in NAMES.items():
         if (value := material.results.get(name)) is not None:
-            text = (
-                ", ".join(f"{count:,} of {side}" for side, count in value.items())
-                if isinstance(value, dict)
-                else f"{value:,}"
-            )
-            facts.append((what, text))
+            facts.append((what, tables.of_dropped(value) if isinstance(value, dict) else f"{value:,}"))
     return [*facts, ("checksum of the data", of.get("checksum", "not stored"))]
 
 

@@ -164,6 +164,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         facts.append(("intervals", "95 %, over rows; too narrow if several rows are of one patient"))
     elif material.test.get("interval_method"):
         facts.append(("intervals", "95 %, over records, as rows of one record resemble each other"))
+    facts += [meanings.GROSS[0]] if material.by_patient else []
     moved = material.by_patient.get("influence", {})
     of_macro = moved.get("macro_f1")
     if of_macro and shown(of_macro["without"]) != shown(of_macro["value"]):
