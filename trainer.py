@@ -22,7 +22,7 @@ from loaders import base
 from loaders.augment import Augment
 from loaders.base import Data, Rows
 from toolbox import devices, terminal
-from toolbox.errors import CheckpointError, NumericsError
+from toolbox.errors import CheckpointError, NumericsError, UsageError
 from toolbox.runs import best, checkpoints
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task
@@ -33,6 +33,7 @@ from toolbox.training.recorders import StepLosses
 PREDICT_ROWS, PREDICT_SAMPLES = 512, 2**19  # of a batch at most
 PREDICT_PIXELS = {"cuda": 2**23}  # of charts, by device; elsewhere as many as samples
 READ_EVERY_S = 0.5
+ONE_VALUE = "more than 1 value per channel"  # of torch's batch norm
 SMALLER_STEPS = "a smaller --lr or --grad-clip 1; the last checkpoint is sound"
 RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
 OF_STEPS = "losses"  # in a checkpoint; older ones lack it
@@ -199,8 +200,14 @@ class Trainer:
         x, mix = self.augment(x, epoch=self.epoch, step=meter.steps) if self.augment else (x, None)
         if mix is not None:
             features = [mix.of(each) for each in features]
-        with self.autocast():
-            outputs = self.model(x, *features)
+        try:
+            with self.autocast():
+                outputs = self.model(x, *features)
+        except ValueError as error:
+            if len(y) > 1 or ONE_VALUE not in str(error):
+                raise
+            what = f"a batch of one row of {x.shape[-1]} samples is too short for the batch norms of this network"
+            raise UsageError(what, hint="a --batch-size that leaves no row alone, or a smaller network") from error
         rows = self.task.per_row(outputs.float(), x)
         loss = self.task.loss(rows, y, mix)
         self.optimizer.zero_grad(set_to_none=True)

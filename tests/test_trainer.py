@@ -13,7 +13,7 @@ from helpers.training import NEVER, StopAfter, assert_same, build, fit, through_
 from loaders import augment
 from loaders.base import Data, Split
 from models import MODELS, VISION, get_model
-from toolbox.errors import NumericsError
+from toolbox.errors import NumericsError, UsageError
 from toolbox.runs import checkpoints
 from toolbox.runs.folder import RunFolder
 
@@ -251,6 +251,13 @@ def test_a_last_batch_of_one_row_is_trained_on_by_every_class_of_network(
 
 def test_an_epoch_whose_last_batch_has_one_row_is_trained(tiny: Data) -> None:
     assert fit(build(tiny, batch_size=149, model_name="resnet1d_10"), 1).epoch == 1
+
+
+def test_a_last_batch_of_one_row_that_is_too_short_for_batch_norm_is_refused_with_the_flag_to_type(tiny: Data) -> None:
+    splits = {name: replace(split, x=split.x[:, :, :12]) for name, split in (("train", tiny.train), ("val", tiny.val))}
+    short = replace(tiny, spec=replace(tiny.spec, samples=12), **splits)
+    with pytest.raises(UsageError, match=r"one row of 12 samples .* --batch-size"):
+        fit(build(short, batch_size=len(short.train) - 1, model_name="resnet1d_10"), 1)
 
 
 def test_features_of_a_single_row_are_normalised_by_those_before(tiny: Data) -> None:
