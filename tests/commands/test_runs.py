@@ -190,7 +190,9 @@ def test_a_comparison_has_verdicts_and_paired_differences_of_compare(two: Path) 
     assert all(f">{escape(cell)}</" in text for line in lines for cell in line)
     assert "synth_cnn1d_3_1: test macro F1 0.5000 [0.4000, 0.6000]; validation macro F1 0.5000 in epoch 2" in text
     assert compare.facts(values)[0] in text
-    assert all(f">{cell}<" in text for row in compare.moved(values, values["against_the_first"][0]) for cell in row)
+    assert all(
+        f">{escape(cell)}<" in text for row in compare.moved(values, values["against_the_first"][0]) for cell in row
+    )
     assert compare.MOVED[0] in text
     assert '"paired": true' in text  # so no warning that the runs differ
 

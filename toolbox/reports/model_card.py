@@ -137,10 +137,10 @@ def _results(results: Mapping[str, Any] | None, classes: Sequence[str]) -> str:
     test, val = results["test"], results.get("val") or {}
     intervals, lacking = test.get("intervals") or {}, test.get("without_interval") or {}
     rows = [
-        (_safe(name), shown(test.get(name)), between(ends, lacking.get(name, "")), shown(val.get(name)))
+        (_safe(name), shown(val.get(name)), shown(test.get(name)), between(ends, lacking.get(name, "")))
         for name, ends in intervals.items()
     ]
-    parts = [_table(("metric", "test", "95 % interval", "validation"), rows)]
+    parts = [_table(("metric", "validation", "test", "95 % interval"), rows)]
     if "per_class" in test:
         ends = test.get("f1_intervals") or {}
         of = [(name, test["per_class"].get(name) or {}) for name in classes]

@@ -243,7 +243,7 @@ def summary(
     of_f1, lacking = test["f1_intervals"], test["without_interval"]
     found = test["intervals"] | {name: ends for name, ends in of_f1.items() if name == "challenge_f1"}
     metrics = [
-        [meanings.name_of(name), shown(test[name]), between(ends, lacking.get(name, "")), shown(val.get(name))]
+        [meanings.name_of(name), shown(val.get(name)), shown(test[name]), between(ends, lacking.get(name, ""))]
         for name, ends in found.items()
     ]
     rows = [
@@ -252,7 +252,7 @@ def summary(
         + [between(of_f1[name]), f"{sum(count):,.0f}"]
         for name, count in zip(classes, test["confusion_matrix"], strict=True)
     ]
-    of_metrics = tables.aligned(["metric", "test", "95 % interval", "validation"], metrics)
+    of_metrics = tables.aligned(["metric", "validation", "test", "95 % interval"], metrics)
     of_classes = tables.aligned(["class", "Se", "+P", "F1", "95 % interval", "rows"], rows)
     end = tables.of_intervals(test["interval_method"], lacking)
     return tables.text([title, *rules, "", *of_metrics, "", *of_classes, "", *end])

@@ -14,7 +14,7 @@ from toolbox.reports import tables
 from toolbox.reports.tables import between, shown
 from toolbox.runs import outcome
 
-HEAD = ["metric", "test", "95 % interval", "validation"]  # as in report.txt, on the pages and cards
+HEAD = ["metric", "validation", "test", "95 % interval"]  # as in report.txt, on the pages and cards
 LEFT_OUT = ("mean_iou", "frequency_weighted_iou")  # report.txt has them
 OPENED = ("report.html", "pred/report.txt")  # of a run, the first that is there
 
@@ -42,14 +42,14 @@ def _figures(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]
     gross = [f"{meanings.GROSS_PREFIX}{name}" for name in ec57.headline(classes)]
     measured = {name: of for name, of in outcome.figures(test).items() if of.ends or of.lacks}
     rows = {
-        name: [meanings.name_of(name, over if name in gross else ()), shown(of.value), between(*of[1:]),
-               shown(val.get(name))]
+        name: [meanings.name_of(name, over if name in gross else ()), shown(val.get(name)),
+               shown(of.value), between(*of[1:])]
         for name, of in measured.items()
     }  # fmt: skip
     known, lacking = val.get("per_class", {}), outcome.lacking_f1(test)
     f1 = [
-        [f"F1 of {name}", shown(of["f1"]), between(of_f1.get(name), lacking.get(name, "")),
-         shown(known.get(name, {}).get("f1"))]
+        [f"F1 of {name}", shown(known.get(name, {}).get("f1")), shown(of["f1"]),
+         between(of_f1.get(name), lacking.get(name, ""))]
         for name, of in test.get("per_class", {}).items()
     ]  # fmt: skip
     own = [row for name, row in rows.items() if name not in LEFT_OUT and not name.startswith(meanings.GROSS_PREFIX)]

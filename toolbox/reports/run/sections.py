@@ -38,12 +38,13 @@ def metrics(material: Material) -> dict[str, Any]:
     of_all = {name: of for name, of in outcome.figures(test).items() if not name.startswith(meanings.GROSS_PREFIX)}
     of_all = {name: of for name, of in of_all.items() if of.ends or of.lacks}
     baseline = test.get("baseline") or {}
-    head = ["metric", "test", meanings.INTERVAL, *(["validation"] if not material.detects else [])]
+    head = ["metric", *(["validation"] if not material.detects else []), "test", meanings.INTERVAL]
     head += [f"baseline: {baseline['name'].replace('_', ' ')}", meanings.INTERVAL] if baseline else []
     rows = []
     for name, of in of_all.items():
-        row: list[Any] = [{"text": meanings.name_of(name), "key": name}, shown(of.value), between(*of[1:])]
+        row: list[Any] = [{"text": meanings.name_of(name), "key": name}]
         row += [shown(val.get(name))] if not material.detects else []
+        row += [shown(of.value), between(*of[1:])]
         row += tables.with_interval(baseline, name) if baseline else []
         rows.append(row)
     words = meanings.definitions([*of_all])
