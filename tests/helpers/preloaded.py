@@ -164,7 +164,16 @@ def restrict(limits: Mapping[str, int]) -> None:
         if name == "memory":
             status = Path("/proc/self/status").read_text()
             name, value = "RLIMIT_AS", value + 1024 * int(re.search(r"VmSize:\s+(\d+)", status)[1])
+        if name == "RLIMIT_FSIZE":
+            write_no_modules()
         resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def write_no_modules() -> None:
+    """Let this process and its children keep no compiled modules: below a limit to file size Python keeps the beginning
+    of one, which then fails wherever it is imported."""
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def _obey_permissions() -> None:

@@ -4,7 +4,6 @@ others."""
 import json
 import multiprocessing
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from helpers.chartstore import HOW, SHEET, fill, keys, opened, signal, window
+from helpers.preloaded import restrict
 from loaders.charts import store as chartstore
 from loaders.charts.store import ChartStore, key
 from toolbox.errors import DataError, ResourceError
@@ -253,7 +253,7 @@ def test_a_part_under_way_that_is_damaged_is_begun_anew(tmp_path: Path, caplog: 
 
 def test_a_disk_that_is_full_is_named_and_what_was_drawn_before_is_kept(tmp_path: Path) -> None:
     def store() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        restrict({"RLIMIT_FSIZE": 200_000})
         with pytest.raises(ResourceError, match=r"cannot write .*File too large") as caught:
             fill(opened(tmp_path), keys(640), window, HOW)
         assert "bytes written" in str(caught.value)

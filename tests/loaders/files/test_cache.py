@@ -5,7 +5,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import time
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helpers.preloaded import restrict
 from loaders.files import cache
 from loaders.files.cache import Arrays, cached, checksum, fingerprint
 from toolbox import files
@@ -241,7 +241,7 @@ def test_digests_of_a_large_array_are_guarded(
 
 def test_a_store_that_the_system_stops_leaves_nothing_behind(tmp_path: Path) -> None:
     def store() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        restrict({"RLIMIT_FSIZE": 100_000})
         with pytest.raises(ResourceError, match="cannot write"):
             cached(tmp_path / "a", lambda: {**arrays(), "z": np.zeros(100_000)})
 

@@ -2,6 +2,7 @@
 
 import pickle
 import resource
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +30,15 @@ def write(path: Path, content: Any) -> Path:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can grow above 1,000 bytes."""
+    """No file can grow above 1,000 bytes; compiled modules, of which Python would keep the beginning, are not kept."""
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = kept
 
 
 class Payload:
