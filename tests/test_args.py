@@ -273,6 +273,7 @@ def test_a_stored_number_becomes_the_word_that_a_person_types() -> None:
     words = [args.FLAGS.by_name["rate"].words(value) for value in (100.0, 128.5, None)]
     assert words == [["--rate", "100"], ["--rate", "128.5"], []]
     assert args.FLAGS.by_name["lr"].words(1e-05) == ["--lr", "1e-05"]
+    assert args.FLAGS.by_name["compare"].words([]) == []
 
 
 def test_a_new_flag_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ class Flag:
         if self.type is bool:
             on, off = self.typed, f"--no-{self.typed.lstrip('-')}"
             return [] if value is None or value is bool(self.default) else [on if value else off]
-        if value is None or value == "":
+        if value in (None, "", []):
             return []
         values = [*map(as_typed, value if isinstance(value, list) else [value])]
         if self.repeated or values[0].startswith("-"):
