@@ -67,7 +67,7 @@ TABLE: dict[str, dict[str, str]] = {
         "resume": f"{PATIENTS} --no-figures --resume latest --version 1 --epochs 4",
         GO_ON: f"{PATIENTS} --no-figures --resume latest --version 2",
         "fold": f"{PATIENTS} {QUICK} --split kfold-patient:4 --fold 2 --val-fold 1/3 --version 3",
-        "compare": f"{C} --compare synth_patients_cnn1d_3_1 data/synth_patients/runs/synth_patients_cnn1d_3_1",
+        "compare": f"{C} --compare synth_patients_cnn1d_3_1 data/synth_patients/runs/synth_patients_cnn1d_3_2",
         "test on": f"{PATIENTS} --no-figures --version 2 --test-on synth_patients",
         "predict WFDB and CSV": f"{PATIENTS} --version 1 --predict ward.hea ward.csv --out found",
         "predict beats": f"{PATIENTS} --version 2 --predict ward.hea --beats atr --out found2 --from 0:10",

@@ -110,7 +110,7 @@ def _cells(column: Any, form: str) -> Iterable[Any]:
     values = getattr(column, "tolist", lambda: column)()
     if getattr(column, "dtype", object) in (int, bool):
         return values
-    return ("" if one is None or one != one else form % one if isinstance(one, float) else one for one in values)
+    return ("" if one is None or one != one else form % float(one) if isinstance(one, float) else one for one in values)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.data import ROOT
@@ -163,3 +164,21 @@ def test_folders_that_a_person_named_alike_and_links_stay(tmp_path: Path, monkey
     before = sorted(tmp_path.rglob("*"))
     files.sweep(tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_columns_become_the_csv_that_pandas_writes_of_them(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    columns = {
+        "row": np.arange(4),
+        "p, of N": draw.random(4),
+        "few": draw.random(4).astype(np.float32),
+        "rate": [np.float64(80.9), 1.0, None, float("nan")],  # as pandas and statistics give them
+        "name": ["plain", 'with "quotes"', "a, b", ""],
+        "flag": np.array([True, False, True, True]),
+        "count": [np.int64(3), 4, 5, 6],
+    }
+    for form in ("%r", "%.6g"):
+        files.write_csv(tmp_path / "own.csv", columns, form)
+        expected = pd.DataFrame({**columns, "few": columns["few"].astype(float)})
+        expected.to_csv(tmp_path / "pandas.csv", index=False, float_format=None if form == "%r" else form)
+        assert (tmp_path / "own.csv").read_text() == (tmp_path / "pandas.csv").read_text()
