@@ -204,9 +204,9 @@ class Trainer:
             with self.autocast():
                 outputs = self.model(x, *features)
         except ValueError as error:
-            if len(y) > 1 or ONE_VALUE not in str(error):
+            if len(y) > len(self.learners) or ONE_VALUE not in str(error):
                 raise
-            what = f"a batch of one row of {x.shape[-1]} samples is too short for the batch norms of this network"
+            what = f"a batch of one row of {x.shape[-1]} samples is too small for the batch norms of this network"
             raise UsageError(what, hint="a --batch-size that leaves no row alone, or a smaller network") from error
         rows = self.task.per_row(outputs.float(), x)
         loss = self.task.loss(rows, y, mix)

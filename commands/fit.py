@@ -75,9 +75,8 @@ def start(
 
 def _threads(flags: Flags, trainer: Trainer, *, tried: bool) -> int:
     """The number of threads of a new run, in use from now on; if `tried` or for --threads auto after a trial."""
-    found = threads.number(flags.threads)
-    if tried or flags.threads == threads.AUTO:
-        spec, members = trainer.data.spec, len(trainer.learners)
+    found, spec, members = threads.number(flags.threads), trainer.data.spec, len(trainer.learners)
+    if (tried or flags.threads == threads.AUTO) and trainer.batch_size > members:  # one row may not suit batch norm
         most = max(1, threads.SAMPLES // (members * math.prod(spec.shape))) * members
         rows = cost.inputs(spec, min(trainer.batch_size, most), trainer.device)
         found = threads.tried(flags.threads, trainer.model, rows)

@@ -253,11 +253,14 @@ def test_an_epoch_whose_last_batch_has_one_row_is_trained(tiny: Data) -> None:
     assert fit(build(tiny, batch_size=149, model_name="resnet1d_10"), 1).epoch == 1
 
 
-def test_a_last_batch_of_one_row_that_is_too_short_for_batch_norm_is_refused_with_the_flag_to_type(tiny: Data) -> None:
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_last_batch_of_one_row_that_is_too_small_for_batch_norm_is_refused_with_the_flag_to_type(
+    tiny: Data, members: int
+) -> None:
     splits = {name: replace(split, x=split.x[:, :, :12]) for name, split in (("train", tiny.train), ("val", tiny.val))}
     short = replace(tiny, spec=replace(tiny.spec, samples=12), **splits)
     with pytest.raises(UsageError, match=r"one row of 12 samples .* --batch-size"):
-        fit(build(short, batch_size=len(short.train) - 1, model_name="resnet1d_10"), 1)
+        fit(build(short, batch_size=len(short.train) - 1, model_name="resnet1d_10", members=members), 1)
 
 
 def test_features_of_a_single_row_are_normalised_by_those_before(tiny: Data) -> None:
