@@ -148,7 +148,7 @@ def build(flags: Flags, data: Data) -> Trainer:
         short_run=flags.short_run,
         batch_size=size,
         augment=Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed, charts=charts) if flags.augment else None,
-        autocast=devices.autocast(device, mixed=flags.mixed_precision),
+        autocast=devices.autocast(device, flags.precision),
     )
     trainer.epoch = flags.start_epoch
     return trainer
@@ -163,7 +163,12 @@ def device_of(flags: Flags) -> torch.device:
 def network(flags: Flags, spec: DataSpec) -> nn.Module:
     """The network of --model-name, initialised with --seed."""
     torch.manual_seed(flags.seed)
-    return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
+    return unseeded(flags, spec)
+
+
+def unseeded(flags: Flags, spec: DataSpec) -> nn.Module:
+    """The network of --model-name, with any weights."""
+    return get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members, form=flags.form)
 
 
 def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
@@ -277,6 +282,7 @@ def describe(flags: Flags, given: Mapping[str, Any], trainer: Trainer) -> dict[s
         "given": sorted(given.keys() & {*args.FLAGS.names(kept=True)}),
         "versions": devices.versions(),
         "commit": devices.commit(),
+        "precision": devices.numbers(trainer.device, flags.precision),
         "data": {**data.spec.as_dict(), "checksum": data.checksum, **rows},
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
         **imports(flags),

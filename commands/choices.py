@@ -8,7 +8,8 @@ import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
 from loaders.splits import Fold
-from models import MODELS, VISION, check_view, parse_args
+from models import FORMS, MODELS, VISION, check_view, parse_args
+from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.flags import Flags, words
@@ -38,9 +39,11 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
     "bad rows": BAD_ROWS,
     "balances": samplers.BALANCES,
     "formats": exchange.FORMATS,
+    "forms": dict.fromkeys(FORMS),
     "films": {"gif": animation.save_confusion_video},
     "inputs": dict.fromkeys(("rows", "recordings")),
     "parts": transfer.TRAIN,
+    "precisions": dict.fromkeys(devices.PRECISIONS),
     "splits": dict.fromkeys(("val", "test")),
     "tasks": TASKS,
     "views": VIEWS,

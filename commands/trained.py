@@ -21,7 +21,6 @@ import args
 from commands import build, choices, own_parts
 from loaders import BY_DEFAULT, base
 from loaders.base import Data, DataSpec
-from models import get_model
 from toolbox import devices, plugins, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
@@ -264,8 +263,7 @@ def built(flags: Flags, spec: DataSpec) -> tuple[nn.Module, torch.device]:
     """The network of the flags in evaluation mode, with any weights, and its device."""
     device = build.device_of(flags)
     with devices.enough_memory(PREDICT_ROWS):
-        model = get_model(flags.model_name, spec, model_args=flags.model_args, members=flags.members)
-        return model.to(device).eval(), device
+        return build.unseeded(flags, spec).to(device).eval(), device
 
 
 def decision_weights(flags: Flags, spec: DataSpec, device: torch.device) -> Tensor | None:

@@ -140,6 +140,7 @@ AUTOENCODERS = {
 # fmt: on
 MODELS = CLASSIFIERS | AUTOENCODERS
 VISION = {name: network for name, network in MODELS.items() if network.view == "chart"}
+LEAN, PLAIN = FORMS = ("lean", "plain")  # of layers: models/blocks.py
 LARGEST, LONGEST = 65_536, 64  # a number of --model-args, and the numbers of a list
 ARGS_HINT = "--model-args filters=64-128,dropout=0.4"
 TRIED_ROWS = (2, 3)  # of two batches: the outputs must follow the number of rows
@@ -161,24 +162,26 @@ def table() -> str:
 
 
 def get_model(
-    name: str, spec: "DataSpec", *, model_args: str | None = None, members: int = 1, **choices: Any
+    name: str, spec: "DataSpec", *, model_args: str | None = None, members: int = 1, form: str = LEAN, **choices: Any
 ) -> "nn.Module":
     """Build the network `name`, sized for the data of `spec`; features join at its head.
 
-    `choices` are keyword arguments of the network, `model_args` the same as typed text (`parse_args`). More than
-    one of `members` gives a committee. Raises UsageError for an unknown argument, for the wrong view (charts or
-    signals), and for sizes that do not fit each other.
+    `choices` are keyword arguments of the network, `model_args` the same as typed text (`parse_args`). `form` is that
+    of its layers (`models.blocks`). More than one of `members` gives a committee. Raises UsageError for an unknown
+    argument, for the wrong view (charts or signals), and for sizes that do not fit each other.
     """
+    from models.blocks import set_form
     from models.committee import Committee, Fused
 
     if members > 1:
-        return Committee(get_model(name, spec, model_args=model_args, **choices) for _ in range(members))
+        return Committee(get_model(name, spec, model_args=model_args, form=form, **choices) for _ in range(members))
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     if errors.is_yours(errors.source(type(network).forward)[0]):
         check_own(network, name, spec, reconstructs=name in AUTOENCODERS)
+    set_form(network, form)
     return Fused(network, len(spec.features), len(spec.classes)) if spec.features else network
 
 

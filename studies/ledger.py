@@ -332,12 +332,13 @@ def _plan(found: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set[str]) -> str:
     """The first difference between a run's config.json and its record; empty without any."""
-    flags, given = config["flags"], {key: value for key, value in record["given"].items() if key not in OF_THE_MACHINE}
+    flags, given = args.FLAGS.renamed(config["flags"]), args.FLAGS.renamed(record["given"])
+    given = {key: value for key, value in given.items() if key not in OF_THE_MACHINE}
     for name, value in {**record.get("length", {}), **given}.items():
         if name not in flags or not _same(name, flags[name], value, roots):
             other = str(flags[name])[:80] if name in flags else "not in it"
             return f"--{name.replace('_', '-')} is {other}, the configuration has {value}"
-    if typed := set(config.get("given", ())) - given.keys() - OF_THE_MACHINE:
+    if typed := set(config.get("given", ())) - given.keys() - record["given"].keys() - OF_THE_MACHINE:
         return f"it was started with --{min(typed).replace('_', '-')}, the configuration has none"
     return next((why for key, why in FOREIGN.items() if config.get(key)), "")
 

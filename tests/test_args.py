@@ -89,7 +89,7 @@ HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
     "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
-    "mixed_precision",
+    "precision",
 }  # fmt: skip
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures",
                      "self_contained", "log_to"}  # fmt: skip
@@ -99,7 +99,7 @@ WHICH_ROWS = {
     "rr_features", "p_waves", "label_map", "drop_labels", "rename_labels", "polarity", "crops", "resample", "view",
     "chart_layout", "chart_leads", "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
-WHICH_NETWORK = {"model_args", "members", "pretrained", "weights_file", "num_classes"}
+WHICH_NETWORK = {"model_args", "form", "members", "pretrained", "weights_file", "num_classes"}
 WHAT_IS_JUDGED = {"criterion", "monitor", "decision_weights", "threshold", "from"}
 WHICH_RUN = {"version", "resume", "override", "short_run", "config", "save_config", "dry_run"}
 OF_EXPLAIN = {"explain_class", "explain_rows", "explain_count", "records", "explain_random_labels"}
@@ -470,3 +470,24 @@ WORDS = {"leads": "-II", "label_column": "a b", "import": ["-a.py", "b.py"], "co
 @pytest.mark.parametrize("name", WORDS)
 def test_a_value_is_read_back_from_its_words(name: str) -> None:
     assert args.parse(args.FLAGS.by_name[name].words(WORDS[name])) == {name: WORDS[name]}
+
+
+def test_a_run_that_is_older_than_a_flag_keeps_what_it_had() -> None:
+    """--mixed-precision became --precision; the form of the layers is younger than both."""
+    for old, kept in ((None, "float32"), (False, "float32"), (True, "bfloat16")):
+        stored = {"epochs": 3} | ({} if old is None else {"mixed_precision": old})
+        flags = args.resolve({"epochs": 4}, stored)
+        assert (flags.precision, flags.form, flags.epochs) == (kept, "plain", 4)
+        assert args.FLAGS.changed({"precision": kept, "form": "plain", "epochs": 4}, stored) == {}
+        assert args.FLAGS.changed({"form": "lean"}, stored) == {"form": ["plain", "lean"]}
+    new = args.resolve({})
+    assert (new.precision, new.form) == ("auto", "lean")
+
+
+def test_mixed_precision_is_another_name_of_precision_bfloat16(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("mixed-precision: true\n")
+    for typed in (["--mixed-precision"], ["--precision"], ["--config", str(tmp_path / "run.yaml")]):
+        assert args.parse(typed) == {"precision": "bfloat16"}
+    (tmp_path / "run.yaml").write_text("mixed-precision: false\n")
+    assert args.parse(["--config", str(tmp_path / "run.yaml")]) == {}
+    assert args.parse(["--mixed-precision", "--epochs", "3"]) == {"precision": "bfloat16", "epochs": 3}

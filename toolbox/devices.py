@@ -22,6 +22,7 @@ HALF: dict[str, Callable[[], bool]] = {
     "cpu": lambda: any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")),
     "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
 }
+PRECISIONS = ("float32", "bfloat16", "auto")
 DISTRIBUTION = "ecg-commander"
 LIBRARIES = ("torch", "numpy", "scipy", "wfdb")
 log = logging.getLogger("commander")
@@ -46,17 +47,22 @@ def pick_device(name: str | None, *, deterministic: bool = False) -> torch.devic
     return device
 
 
-def autocast(device: torch.device, *, mixed: bool) -> Callable[[], AbstractContextManager]:
-    """The context of training: torch's autocast to bfloat16 if `mixed`, else float32; warns if bfloat16 is missing.
+def numbers(device: torch.device, precision: str) -> str:
+    """The type in which a training on the device computes: float32 or bfloat16; auto is bfloat16 on CUDA."""
+    wanted = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return "bfloat16" if wanted and HALF.get(device.type, lambda: False)() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
+    """The context of training: torch's autocast to bfloat16, or none; warns if the device lacks a typed bfloat16.
 
     bfloat16 has the range of float32, so that gradients need no scaling.
     """
-    if not mixed:
-        return nullcontext
-    if not HALF.get(device.type, lambda: False)():
-        log.warning("--mixed-precision: %s does not compute in bfloat16, training uses float32", device)
-        return nullcontext
-    return partial(torch.autocast, device.type, torch.bfloat16)
+    if numbers(device, precision) == "bfloat16":
+        return partial(torch.autocast, device.type, torch.bfloat16)
+    if precision == "bfloat16":
+        log.warning("--precision bfloat16: %s does not compute in it, training uses float32", device)
+    return nullcontext
 
 
 @contextmanager

@@ -151,6 +151,7 @@ class Flag:
     on_resume: OnResume | None = None
     kept: bool | None = None
     identifies: bool | None = None
+    earlier: Any = None  # the value of runs that are older than the flag, if it is not the default
     tags: str = ""  # of TAGS
 
     def __post_init__(self) -> None:
@@ -246,6 +247,22 @@ class Declarations:
     def parser(self) -> Parser:
         return Parser(self)
 
+    @cached_property
+    def earlier(self) -> dict[str, Any]:
+        """The values of runs that are older than these flags."""
+        return {flag.name: flag.earlier for flag in self if flag.earlier is not None}
+
+    def renamed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored flags by their names of today; a switch that became a word has its `const`, or its `earlier` value."""
+        found = {}
+        for name, value in values.items():
+            flag = self.by_spelling.get(flag_name(name))
+            if flag and flag.name != name and flag.earlier is not None:
+                found[flag.name] = flag.const if value is True else flag.earlier
+            else:
+                found[name] = value
+        return found
+
     def extended(self, added: Group, *, before: str = "") -> "Declarations":
         """These flags and the group `added`, which stands before the group titled `before`, else at the end."""
         at = next((place for place, group in enumerate(self.groups) if group.title == before), len(self.groups))
@@ -288,8 +305,9 @@ class Declarations:
     def resolve(self, typed: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Flags:
         """Every flag: typed, else stored by the run, else the default. Stored paths are relative to --root-dir."""
         known = self.by_name
-        kept = {name: value for name, value in (stored or {}).items() if name in known and known[name].kept}
-        values = {**self.defaults, **kept, **typed}
+        old, typed = self.renamed(stored or {}), self.renamed(typed)
+        kept = {name: value for name, value in old.items() if name in known and known[name].kept}
+        values = {**self.defaults, **(self.earlier if stored else {}), **kept, **typed}
         values[ROOT] = Path(values[ROOT] if ROOT in typed else os.environ.get(ROOT_VARIABLE) or values[ROOT])
         for name, flag in known.items():
             if flag.is_path(values[name]):
@@ -298,8 +316,9 @@ class Declarations:
 
     def changed(self, typed: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Typed values that would turn a resumed run into another run: name -> [the run's, typed]."""
-        before, free = {**self.defaults, **stored}, self.names(on_resume="free")
-        return {name: [before[name], now] for name, now in typed.items() if name not in free and before[name] != now}
+        before, free = {**self.defaults, **self.earlier, **self.renamed(stored)}, self.names(on_resume="free")
+        changed = {name: now for name, now in self.renamed(typed).items() if name not in free}
+        return {name: [before[name], now] for name, now in changed.items() if before[name] != now}
 
     def complaints(self, typed: Mapping[str, Any]) -> list[str]:
         """The fault of each invalid typed value, with flag and range. Touches no disk and no device."""

@@ -218,6 +218,8 @@ class FlagFile:
         several = flag.repeated or flag.joined or flag.nargs == "+"
         if several and isinstance(value, list):
             return [flag.typed, *map(str, value)] if flag.nargs == "+" else [f"{flag.typed}={each}" for each in value]
+        if flag.const is not None and isinstance(value, str | bool) and value in SWITCH:
+            return [spelled] if SWITCH[value] else []
         if flag.type is bool and isinstance(value, str | bool) and value in SWITCH:
             others = [each for each in (flag.typed, *flag.also) if flag.default is True and each != spelled]
             return [spelled] if SWITCH[value] else others  # --no-NAME of a switch that is on

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from loaders.base import DataSpec
+from models.blocks import BatchNorm1d, Conv1d, MaxPool1d
 from toolbox.errors import UsageError
 
 
@@ -19,13 +20,13 @@ class CNN1d(nn.Module):
         super().__init__()
         first, second = widths
         self.features = nn.Sequential(
-            nn.Conv1d(spec.channels, first, kernel),
-            nn.BatchNorm1d(first),
+            Conv1d(spec.channels, first, kernel),
+            BatchNorm1d(first),
+            MaxPool1d(pool),
             nn.ReLU(),
-            nn.MaxPool1d(pool),
-            nn.Conv1d(first, second, kernel),
+            Conv1d(first, second, kernel),
             nn.ReLU(),
-            nn.MaxPool1d(pool),
+            MaxPool1d(pool),
             nn.Flatten(),
         )
         samples, least = spec.samples, 1

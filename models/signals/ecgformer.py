@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
+from models import PLAIN
+from models.blocks import Dropout, LeanLayer
 
 WIDENING = 4  # of the hidden layer in each block
 CODE_SD = (
@@ -12,7 +14,7 @@ CODE_SD = (
 )
 
 
-class Attention(nn.Module):
+class Attention(LeanLayer):
     """(B, N, width) -> (B, N, width): softmax(q k' / sqrt(width / heads)) v in each head, then a projection."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -22,10 +24,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # (B, heads, N, width / heads) each
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, width / heads)
+        if not self.is_lean(x):
+            dropout = self.dropout if self.training and self.form == PLAIN else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        else:
+            with torch.autocast(x.device.type, enabled=False):  # its gradient takes ten times as long in bfloat16
+                mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -37,9 +42,9 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads, dropout)
         self.mlp = nn.Sequential(
-            nn.Linear(width, WIDENING * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(WIDENING * width, width)
+            nn.Linear(width, WIDENING * width), nn.GELU(), Dropout(dropout), nn.Linear(WIDENING * width, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x)))

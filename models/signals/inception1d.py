@@ -1,10 +1,9 @@
 """InceptionTime: convolutions of three lengths in parallel, with shortcuts (Ismail Fawaz et al., DMKD 34, 2020)."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from loaders.base import DataSpec
+from models.blocks import BatchNorm1d, Conv1d, Join, MaxPool1d
 
 DEPTH_OF_BLOCK = 3  # modules between two residual connections
 
@@ -15,16 +14,16 @@ class InceptionModule(nn.Module):
     def __init__(self, width_in: int, filters: int, kernels: tuple[int, ...], bottleneck: int) -> None:
         super().__init__()
         squeezed = bottleneck if width_in > bottleneck else width_in
-        self.squeeze = nn.Conv1d(width_in, squeezed, 1, bias=False) if width_in > bottleneck else nn.Identity()
+        self.squeeze = Conv1d(width_in, squeezed, 1, bias=False) if width_in > bottleneck else nn.Identity()
         self.branches = nn.ModuleList(
-            nn.Conv1d(squeezed, filters, kernel, padding=kernel // 2, bias=False) for kernel in kernels
+            Conv1d(squeezed, filters, kernel, padding=kernel // 2, bias=False) for kernel in kernels
         )
-        self.pooled = nn.Sequential(nn.MaxPool1d(3, 1, 1), nn.Conv1d(width_in, filters, 1, bias=False))
-        self.norm = nn.BatchNorm1d(filters * (len(kernels) + 1))
+        self.pooled = nn.Sequential(MaxPool1d(3, 1, 1), Conv1d(width_in, filters, 1, bias=False))
+        self.join, self.norm = Join(), BatchNorm1d(filters * (len(kernels) + 1))
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = self.squeeze(x)
-        return F.relu(self.norm(torch.cat([*(branch(squeezed) for branch in self.branches), self.pooled(x)], 1)))
+        return self.norm(self.join([*(branch(squeezed) for branch in self.branches), self.pooled(x)]), rectify=True)
 
 
 class Inception1d(nn.Module):
@@ -49,12 +48,13 @@ class Inception1d(nn.Module):
         for first in range(0, depth, DEPTH_OF_BLOCK):
             widths = [width_in] + [width] * (min(DEPTH_OF_BLOCK, depth - first) - 1)
             self.blocks.append(nn.Sequential(*(InceptionModule(each, filters, kernels, bottleneck) for each in widths)))
-            self.shortcuts.append(nn.Sequential(nn.Conv1d(width_in, width, 1, bias=False), nn.BatchNorm1d(width)))
+            self.shortcuts.append(nn.Sequential(Conv1d(width_in, width, 1, bias=False), BatchNorm1d(width)))
             width_in = width
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, len(spec.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         for block, shortcut in zip(self.blocks, self.shortcuts, strict=True):
-            x = F.relu(block(x) + shortcut(x))
+            projection, norm = shortcut.children()
+            x = norm(projection(x), block(x), rectify=True)
         return self.head(self.dropout(x.mean(2)))

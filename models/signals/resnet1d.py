@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
+from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, MaxPool1d
 from toolbox.errors import UsageError
 
 KERNEL, GRID_KERNEL, GRID_STEM_KERNEL = 5, 3, 7
 
 
 def _stem(channels: int, width: int, kernel: int, stride: int) -> nn.Sequential:
-    conv = nn.Conv1d(channels, width, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm1d(width), nn.ReLU(), nn.MaxPool1d(3, 2, 1))
+    conv = Conv1d(channels, width, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, BatchNorm1d(width), MaxPool1d(3, 2, 1), nn.ReLU())
 
 
 def _groups(
@@ -41,19 +42,19 @@ class BasicBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(width_in, width, KERNEL, stride, KERNEL // 2)
-        self.norm1 = nn.BatchNorm1d(width)
-        self.conv2 = nn.Conv1d(width, width, KERNEL, 1, KERNEL // 2)
-        self.norm2 = nn.BatchNorm1d(width)
+        self.conv1 = Conv1d(width_in, width, KERNEL, stride, KERNEL // 2)
+        self.norm1 = BatchNorm1d(width)
+        self.conv2 = Conv1d(width, width, KERNEL, 1, KERNEL // 2)
+        self.norm2 = BatchNorm1d(width)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and width_in == width
-            else nn.Sequential(nn.Conv1d(width_in, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+            else nn.Sequential(Conv1d(width_in, width, 1, stride, bias=False), BatchNorm1d(width))
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+        out = self.norm1(self.conv1(x), rectify=True)
+        return self.norm2(self.conv2(out), self.shortcut(x), rectify=True)
 
 
 class ResNet1d(nn.Module):
@@ -83,15 +84,15 @@ class GridBlock(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int, *, layout: str) -> None:
         super().__init__()
         self.shortcut = (
-            nn.Identity() if stride == 1 and width_in == width else nn.Conv1d(width_in, width, 1, stride, bias=False)
+            nn.Identity() if stride == 1 and width_in == width else Conv1d(width_in, width, 1, stride, bias=False)
         )
         path: list[nn.Module] = []
         for letter in layout:
             if letter == "c":
-                path.append(nn.Conv1d(width_in, width, GRID_KERNEL, stride, GRID_KERNEL // 2, bias=False))
+                path.append(Conv1d(width_in, width, GRID_KERNEL, stride, GRID_KERNEL // 2, bias=False))
                 width_in, stride = width, 1
             else:
-                path.append(nn.BatchNorm1d(width_in) if letter == "n" else nn.ReLU())
+                path.append(BatchNorm1d(width_in) if letter == "n" else nn.ReLU())
         self.path = nn.Sequential(*path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class ResNet1dGrid(nn.Module):
 
 
 def _conv(width_in: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv1d(width_in, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(width)]
+    return [Conv1d(width_in, width, kernel, stride, kernel // 2, bias=False), BatchNorm1d(width)]
 
 
 class XBlock(nn.Module):
@@ -141,7 +142,7 @@ class XBlock(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int, *, kernel: int) -> None:
         super().__init__()
         self.path = nn.Sequential(*_conv(width_in, width, kernel, stride), nn.ReLU(), *_conv(width, width, kernel))
-        average = [nn.AvgPool1d(2, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
+        average = [AvgPool1d(2, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
         self.shortcut = nn.Sequential(*average, *(_conv(width_in, width, 1) if width_in != width else []))
 
     def forward(self, x: Tensor) -> Tensor:

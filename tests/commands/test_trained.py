@@ -219,3 +219,17 @@ def test_a_run_that_was_imported_by_an_earlier_version_is_tested_and_not_trained
     resumed = on(copied_run, "--resume", "latest", "--epochs", "3")
     assert_error(resumed, 2, "an imported run cannot be resumed")
     assert on(copied_run, "--test").code == 0
+
+
+def test_the_network_of_a_run_has_the_form_that_its_config_records_and_an_older_run_the_plain_one(
+    plain_run: Path, tmp_path: Path
+) -> None:
+    config = json.loads((plain_run / "config.json").read_text())
+    assert (config["flags"]["form"], config["flags"]["precision"], config["precision"]) == ("lean", "auto", "float32")
+    older = {name: value for name, value in config["flags"].items() if name not in ("form", "precision")}
+    for flags, form in ((config["flags"], "lean"), (older | {"mixed_precision": False}, "plain")):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"flags": flags}))
+        run = trained.TrainedRun.open({}, run=RunFolder(tmp_path))
+        model, _ = trained.built(run.flags, run.spec)
+        assert {part.form for part in model.modules() if hasattr(part, "form")} == {form}
+        assert run.flags.precision == ("auto" if form == "lean" else "float32")

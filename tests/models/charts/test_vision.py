@@ -478,10 +478,10 @@ def test_a_device_without_bfloat16_trains_in_float32_with_a_warning(
     has_it: bool, tiny: Data, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(devices.HALF, "cpu", lambda: has_it)
-    trainer, plain = build(tiny, mixed_precision=True), build(tiny)
-    assert plain.autocast is devices.autocast(torch.device("cpu"), mixed=False) is nullcontext
+    trainer, plain = build(tiny, precision="bfloat16"), build(tiny)
+    assert plain.autocast is devices.autocast(torch.device("cpu"), "auto") is nullcontext
     assert bool(changed(tensors(fit(plain, 1).model), fit(trainer, 1).model)) == has_it
-    assert ("--mixed-precision: cpu does not compute in bfloat16, training uses float32" in caplog.text) != has_it
+    assert ("--precision bfloat16: cpu does not compute in it, training uses float32" in caplog.text) != has_it
 
 
 def test_in_bfloat16_weights_losses_and_predictions_are_float32(tiny: Data) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.data import make_spec
-from models import get_model
+from models import PLAIN, get_model
 from models.signals.ecgformer import Attention, ECGFormer
 
 small = partial(ECGFormer, width=16, layers=2, heads=2)
@@ -39,6 +39,13 @@ def test_every_part_of_the_published_network_has_its_size() -> None:
     parts = [model.token.numel(), model.position.numel(), *map(parameters, (model.embedding, model.head, model))]
     assert parts == [192, 36_096, 768, 38_405, 2_744_645]
     assert [parameters(layer) for layer in model.layers] == 6 * [444_864]
+
+
+def test_attention_drops_no_weights_but_in_the_plain_form() -> None:
+    attention, x = Attention(24, 3, dropout=0.5), torch.randn(4, 7, 24)
+    torch.testing.assert_close(attention(x), by_the_formula(attention, x))
+    attention.form = PLAIN
+    assert not torch.allclose(attention(x), by_the_formula(attention, x), atol=1e-3)
 
 
 @every_kind

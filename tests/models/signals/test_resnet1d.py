@@ -13,6 +13,7 @@ import models
 from helpers.commands import SHORT, carried_out
 from helpers.data import ROOT, make_spec
 from models import MODELS, argument_kinds, get_model, keywords, parse_args
+from models.blocks import BatchNorm1d, Conv1d
 from models.signals.resnet1d import GridBlock
 from studies import plans
 from toolbox.errors import UsageError
@@ -66,7 +67,7 @@ def sizes(model_args: str) -> list[tuple[str, object]]:
 @pytest.mark.parametrize("layout", ["c", "cna", "nac", "cnacna"])
 def test_a_block_is_the_path_that_is_spelled_plus_its_input_and_nothing_after_the_sum(layout: str) -> None:
     block, x = GridBlock(4, 4, 1, layout=layout).eval(), torch.randn(2, 4, 20)
-    kinds = {nn.Conv1d: "c", nn.BatchNorm1d: "n", nn.ReLU: "a"}
+    kinds = {Conv1d: "c", BatchNorm1d: "n", nn.ReLU: "a"}
     assert "".join(kinds[type(part)] for part in block.path) == layout
     assert all(part.bias is None for part in block.path if isinstance(part, nn.Conv1d))
     for parameter in block.parameters():
