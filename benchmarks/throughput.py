@@ -1,9 +1,12 @@
 """What the harness costs over the bare model step: one epoch of ours, of a plain loop and of Lightning, in turn.
 
     python benchmarks/throughput.py [--data-file FILE] [--rounds 3] [--models resnet1d_10 cnn1d_3]
+    python benchmarks/throughput.py --rows 2560 --rounds 9 --threads 1 --cpu-seconds --models all
 
-Times on a busy machine drift, so the columns alternate within a round and the ratios are medians over rounds. Without
---data-file the rows are generated, as many as in `ecg`. Prints tables; asserts nothing.
+Times on a busy machine drift, so the columns alternate within a round and the ratios are medians over rounds; with
+--cpu-seconds they are times of the processor, which other programs change less. Without --data-file the rows are
+generated, as many as in `ecg`, or --rows. The bare loop computes the plain form of a network. Prints tables; asserts
+nothing.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,59 +33,57 @@ from commands import build, choices
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.synthetic import beats
-from models import get_model
+from models import PLAIN, get_model
 
 ROWS = 78_799  # training rows of ecg after validation is set aside
 BATCH = 128
+NETWORKS = ["resnet1d_10", "resnet1d_v2_10", "inception1d", "cnn1d_3", "lstm_2", "ecgformer_patch", "ecgformer_small"]
 NEVER = SimpleNamespace(requested=None)
 
 
-def generated() -> Data:
-    """As many rows as ecg has, from the generator."""
+def generated(rows: int) -> Data:
+    """Rows from the generator, none for validation."""
     data = get_data("synth", Path(tempfile.mkdtemp()))
-    arrays = beats.beats(ROWS, seed=1)
+    arrays = beats.beats(rows, seed=1)
     return Data(
         data.spec,
-        Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(ROWS)),
+        Split(arrays["x"][:, None, :], arrays["y"], arrays["record"], np.arange(rows)),
         data.val,
         data.open_test,
         "",
     )
 
 
-def ours(name: str, data: Data, device: str) -> Callable[[], float]:
+def ours(name: str, data: Data, device: str, precision: str = "float32") -> Callable[[], object]:
     """One epoch of the trainer: order, steps, meters, checks; without validation, like the others."""
-    flags = commander_args.resolve({"model_name": name, "device": device, "batch_size": BATCH, "epochs": 1000})
-    trainer = build.build(choices.settle(flags), data)
+    typed = {"model_name": name, "device": device, "batch_size": BATCH, "epochs": 1000, "precision": precision}
+    trainer = build.build(choices.settle(commander_args.resolve(typed)), data)
 
-    def epoch() -> float:
+    def epoch() -> object:
         trainer.meter, trainer.seconds = None, 0.0
-        trainer.train_epoch("", NEVER)
-        return trainer.seconds
+        return trainer.train_epoch("", NEVER)
 
     return epoch
 
 
-def bare(name: str, data: Data, device: str) -> Callable[[], float]:
+def bare(name: str, data: Data, device: str) -> Callable[[], object]:
     """The least that training can be: shuffled rows of a tensor on the device, forward, backward, step."""
-    model = get_model(name, data.spec).to(device).train()
+    model = get_model(name, data.spec, form=PLAIN).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), 0.003, fused=True)
     x, y = torch.tensor(data.train.x, device=device), torch.tensor(data.train.y, device=device)
 
-    def epoch() -> float:
-        begun = time.perf_counter()
+    def epoch() -> object:
         for rows in torch.randperm(len(y)).to(device).split(BATCH):
             loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        float(loss)
-        return time.perf_counter() - begun
+        return loss.item()
 
     return epoch
 
 
-def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
+def lightning(name: str, data: Data, device: str) -> Callable[[], object]:
     """Lightning's Trainer on the same tensors through a DataLoader, as its users write it, without logger or bar."""
     import logging
 
@@ -92,7 +94,7 @@ def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
     class Module(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model = get_model(name, data.spec)
+            self.model = get_model(name, data.spec, form=PLAIN)
 
         def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
             return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
@@ -103,7 +105,7 @@ def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
     rows = torch.utils.data.TensorDataset(torch.tensor(data.train.x), torch.tensor(data.train.y))
     loader, module = torch.utils.data.DataLoader(rows, BATCH, shuffle=True), Module()
 
-    def epoch() -> float:
+    def epoch() -> object:
         kind = "gpu" if device.startswith("cuda") else "cpu"
         quiet = {
             "logger": False,
@@ -112,16 +114,15 @@ def lightning(name: str, data: Data, device: str) -> Callable[[], float]:
             "enable_model_summary": False,
         }
         trainer = L.Trainer(max_epochs=1, accelerator=kind, devices=1, **quiet)
-        begun = time.perf_counter()
-        trainer.fit(module, loader)
-        return time.perf_counter() - begun
+        return trainer.fit(module, loader)
 
     return epoch
 
 
-def epochs(data: Data, device: str, models: list[str], rounds: int) -> None:
+def epochs(data: Data, device: str, models: list[str], rounds: int, *, clock: Callable[[], float]) -> None:
     """A row a model: seconds of each column, and the ratio of each to the bare loop, as medians over rounds."""
-    columns = {"bare": bare, "ours": ours} | ({"lightning": lightning} if importlib.util.find_spec("lightning") else {})
+    columns = {"bare": bare, "ours": ours, "bfloat16": partial(ours, precision="bfloat16")}
+    columns |= {"lightning": lightning} if importlib.util.find_spec("lightning") else {}
     say(
         f"\nOne epoch of {len(data.train):,} rows, batch {BATCH}, on {device_name(device)}; medians of {rounds} rounds"
         " [range]"
@@ -138,7 +139,9 @@ def epochs(data: Data, device: str, models: list[str], rounds: int) -> None:
         times = {column: [] for column in columns}
         for _ in range(rounds):
             for column, run in runs.items():
-                times[column].append(run())
+                begun = clock()
+                run()
+                times[column].append(clock() - begun)
         ratios = {
             column: [a / b for a, b in zip(times[column], times["bare"], strict=True)] for column in list(columns)[1:]
         }
@@ -213,13 +216,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data-file", type=Path, help="the MIT-BIH zip or the Kaggle files")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--models", nargs="+", default=["resnet1d_10", "cnn1d_3"])
+    parser.add_argument("--models", nargs="+", default=["resnet1d_10", "cnn1d_3"], help="all is one of each kind")
+    parser.add_argument("--rows", type=int, help="generated rows; the commands are left out")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu-seconds", action="store_true")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    models = NETWORKS if options.models == ["all"] else options.models
+    clock = time.process_time if options.cpu_seconds else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
-        data = get_data("ecg", Path(folder), data_file=options.data_file) if options.data_file else generated()
+        data = (
+            get_data("ecg", Path(folder), data_file=options.data_file)
+            if options.data_file
+            else generated(options.rows or ROWS)
+        )
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
-            epochs(data, device, options.models, options.rounds)
-    commands(options.data_file)
+            epochs(data, device, models, options.rounds, clock=clock)
+    if not options.rows:
+        commands(options.data_file)
 
 
 if __name__ == "__main__":
