@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ from toolbox.errors import CheckpointError, NumericsError, UsageError
 from toolbox.runs import best, checkpoints
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import LAST, Task
-from toolbox.training import samplers
+from toolbox.training import optimizers, samplers
 from toolbox.training.optimizers import Schedule
 from toolbox.training.recorders import StepLosses
 
@@ -210,7 +211,8 @@ class Trainer:
             raise UsageError(what, hint="a --batch-size that leaves no row alone, or a smaller network") from error
         rows = self.task.per_row(outputs.float(), x)
         loss = self.task.loss(rows, y, mix)
-        self.optimizer.zero_grad(set_to_none=True)
+        for each in chain.from_iterable(self.learners):
+            each.grad = None
         loss.backward()
         if self.unbegun:
             self._check_begun()
@@ -229,7 +231,7 @@ class Trainer:
     def _clip(self, grad_clip: float) -> Tensor:
         """The sum of the members' gradient norms; each is clipped to its share, as the loss is the members' mean."""
         limit = grad_clip / len(self.learners)
-        return reduce(torch.add, (nn.utils.clip_grad_norm_(parameters, limit) for parameters in self.learners))
+        return reduce(torch.add, (optimizers.clip(parameters, limit) for parameters in self.learners))
 
     def _check_begun(self) -> None:
         """Raise CheckpointError if a parameter with a gradient has no optimizer state."""

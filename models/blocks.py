@@ -7,6 +7,7 @@ copies. The form `plain`, other devices, other types of numbers and traced netwo
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from models import LEAN
 
 NUMBERS = (torch.float32, torch.bfloat16)
+CHANNELS_LAST = partial(torch.Tensor.contiguous, memory_format=torch.channels_last)
 
 
 class LeanLayer(nn.Module):
@@ -66,8 +68,10 @@ class BatchNorm1d(nn.BatchNorm1d, LeanLayer):
         variance in float32; here each sample has its own over B values, and these are joined.
         """
         rows, channels, _, samples = x.shape
+        row, count = channels * samples, rows * samples
+        if count == 1:
+            raise ValueError(f"expected more than 1 value per channel when training, got {(*x.shape,)}")
         with torch.no_grad():
-            row, count = channels * samples, rows * samples
             folded = x.as_strided((1, row, 1, rows), (row * rows, 1, row * rows, row))
             means, variances = torch.batch_norm_update_stats(folded, None, None, 0.0)
             means, variances = means.view(samples, channels), variances.view(samples, channels)
@@ -77,7 +81,7 @@ class BatchNorm1d(nn.BatchNorm1d, LeanLayer):
             if self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None:
                 self.num_batches_tracked.add_(1)
                 self.running_mean.lerp_(mean, self.momentum or 0.0)
-                self.running_var.lerp_(variance * (count / max(1, count - 1)), self.momentum or 0.0)
+                self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
         return _Normalised.apply(x, self.weight, self.bias, mean, variance, self.eps)
 
 
@@ -109,7 +113,10 @@ class MaxPool1d(nn.MaxPool1d, LeanLayer):
             return super().forward(x)
         kernel, stride, padding, dilation = _sizes(self.kernel_size, self.stride, self.padding, self.dilation)
         how = (1, kernel), (1, stride), (0, padding), (1, dilation), self.ceil_mode
-        return F.max_pool2d(_wide(x), *how).squeeze(2)
+        out = F.max_pool2d(_wide(x), *how)
+        if out.requires_grad:  # torch computes in the layout of the gradient, and copies all else to it
+            out.register_hook(CHANNELS_LAST)
+        return out.squeeze(2)
 
 
 class AvgPool1d(nn.AvgPool1d, LeanLayer):
@@ -132,7 +139,8 @@ class Dropout(nn.Dropout, LeanLayer):
             return super().forward(x)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        return x * (bits >= zeroed - 2**15).to(x.dtype).mul_(2**16 / (2**16 - zeroed))
+        kept = torch.ge(bits, zeroed - 2**15, out=torch.empty_like(x, requires_grad=False))  # numbers; bools are slower
+        return x * kept.mul_(2**16 / (2**16 - zeroed))
 
 
 class Join(LeanLayer):
@@ -161,4 +169,4 @@ def _wide(x: Tensor) -> Tensor:
     rows, channels, samples = x.shape
     if channels == 1 and x.is_contiguous():  # any strides fit one channel; torch reads these as channels last
         return x.as_strided((rows, 1, 1, samples), (samples, 1, samples, 1))
-    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    return CHANNELS_LAST(x.unsqueeze(2))

@@ -1,5 +1,6 @@
 """Optimizers and schedules: own defaults, the rates of torch's schedules, and a stored state that resumes exactly."""
 
+import copy
 import io
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from toolbox.training.optimizers import (
     SHAPED_BY_EPOCHS,
     Schedule,
     Shape,
+    clip,
     get_optimizer,
     settle,
     warn_if_reshaped,
@@ -39,6 +41,19 @@ def descend(point: Parameter, optimizer: Optimizer, steps: int) -> float:
         (point - TARGET).square().sum().backward()
         optimizer.step()
     return float((point - TARGET).detach().square().sum())
+
+
+@pytest.mark.parametrize("limit", [0.1, 100.0])
+def test_clipped_gradients_and_their_norm_are_torchs_own_to_the_bit(limit: float) -> None:
+    torch.manual_seed(0)
+    ours = [Parameter(torch.zeros(shape)) for shape in ((3,), (4, 5), (2,), (1, 6))]
+    for each in ours[:3]:  # the last has no gradient
+        each.grad = torch.randn_like(each)
+    theirs = copy.deepcopy(ours)
+    for each, same in zip(theirs, ours, strict=True):
+        each.grad = None if same.grad is None else same.grad.clone()
+    assert clip(ours, limit) == torch.nn.utils.clip_grad_norm_(theirs, limit)
+    torch.testing.assert_close([each.grad for each in ours], [each.grad for each in theirs], rtol=0, atol=0)
 
 
 def through_a_file(*parts: Any) -> list[Any]:
