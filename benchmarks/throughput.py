@@ -11,32 +11,27 @@ nothing.
 
 import argparse
 import importlib.util
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 import numpy as np
 import torch
+from peers import environment, machine, say, spent, spread
+from ways import BATCH, ROOT, ROWS, Setting, Train, bare, lightning
 
 import args as commander_args
 from commands import build, choices
 from loaders import get_data
 from loaders.base import Data, Split
 from loaders.synthetic import beats
-from models import PLAIN, get_model
 
-ROWS = 78_799  # training rows of ecg after validation is set aside
-BATCH = 128
 NETWORKS = ["resnet1d_10", "resnet1d_v2_10", "inception1d", "cnn1d_3", "lstm_2", "ecgformer_patch", "ecgformer_small"]
 NEVER = SimpleNamespace(requested=None)
 
@@ -57,6 +52,7 @@ def generated(rows: int) -> Data:
 def ours(name: str, data: Data, device: str, precision: str = "float32") -> Callable[[], object]:
     """One epoch of the trainer: order, steps, meters, checks; without validation, like the others."""
     typed = {"model_name": name, "device": device, "batch_size": BATCH, "epochs": 1000, "precision": precision}
+    typed |= {"threads": str(torch.get_num_threads())}
     trainer = build.build(choices.settle(commander_args.resolve(typed)), data)
 
     def epoch() -> object:
@@ -66,67 +62,19 @@ def ours(name: str, data: Data, device: str, precision: str = "float32") -> Call
     return epoch
 
 
-def bare(name: str, data: Data, device: str) -> Callable[[], object]:
-    """The least that training can be: shuffled rows of a tensor on the device, forward, backward, step."""
-    model = get_model(name, data.spec, form=PLAIN).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), 0.003, fused=True)
-    x, y = torch.tensor(data.train.x, device=device), torch.tensor(data.train.y, device=device)
-
-    def epoch() -> object:
-        for rows in torch.randperm(len(y)).to(device).split(BATCH):
-            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return loss.item()
-
-    return epoch
-
-
-def lightning(name: str, data: Data, device: str) -> Callable[[], object]:
-    """Lightning's Trainer on the same tensors through a DataLoader, as its users write it, without logger or bar."""
-    import logging
-
-    import lightning as L
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-    class Module(L.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = get_model(name, data.spec, form=PLAIN)
-
-        def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
-            return torch.nn.functional.cross_entropy(self.model(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(self.parameters(), 0.003, fused=True)
-
-    rows = torch.utils.data.TensorDataset(torch.tensor(data.train.x), torch.tensor(data.train.y))
-    loader, module = torch.utils.data.DataLoader(rows, BATCH, shuffle=True), Module()
-
-    def epoch() -> object:
-        kind = "gpu" if device.startswith("cuda") else "cpu"
-        quiet = {
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-        }
-        trainer = L.Trainer(max_epochs=1, accelerator=kind, devices=1, **quiet)
-        return trainer.fit(module, loader)
-
-    return epoch
+def peer(name: str, data: Data, device: str, *, way: Callable[[Setting], Train]) -> Callable[[], object]:
+    """One epoch of a peer, on the same rows."""
+    x, y = torch.tensor(data.train.x), torch.tensor(data.train.y)
+    return partial(way(Setting(name, data.spec, x, y, device)), 1)
 
 
 def epochs(data: Data, device: str, models: list[str], rounds: int, *, clock: Callable[[], float]) -> None:
     """A row a model: seconds of each column, and the ratio of each to the bare loop, as medians over rounds."""
-    columns = {"bare": bare, "ours": ours, "bfloat16": partial(ours, precision="bfloat16")}
-    columns |= {"lightning": lightning} if importlib.util.find_spec("lightning") else {}
-    say(
-        f"\nOne epoch of {len(data.train):,} rows, batch {BATCH}, on {device_name(device)}; medians of {rounds} rounds"
-        " [range]"
-    )
+    columns = {"bare": partial(peer, way=bare), "ours": ours, "bfloat16": partial(ours, precision="bfloat16")}
+    columns |= {"lightning": partial(peer, way=lightning)} if importlib.util.find_spec("lightning") else {}
+    clocked = "CPU seconds" if clock is time.process_time else "seconds"
+    where = f"batch {BATCH}, on {device_name(device)}, {clocked}"
+    say(f"\nOne epoch of {len(data.train):,} rows, {where}; medians of {rounds} rounds [range]")
     say(
         "model".ljust(16)
         + "".join(f"{name + ' s':>24}" for name in columns)
@@ -152,35 +100,27 @@ def epochs(data: Data, device: str, models: list[str], rounds: int, *, clock: Ca
         )
 
 
-def commands(data_file: Path | None) -> None:
-    """What a person waits for: --help, parsing the recordings, start to first step from a warm cache; and the memory it
-    takes."""
+def commands(data_file: Path | None, rounds: int) -> None:
+    """What a person waits for: processes from start to end, the first of which parses or makes the data."""
     with tempfile.TemporaryDirectory() as folder:
         where = ["--root-dir", folder, *(["--data-file", str(data_file)] if data_file else ["--dataset", "synth"])]
-        seconds, _ = timed("--help")
-        say(f"\n--help                             {seconds:6.2f} s")
-        seconds, _ = (
-            timed("--download", *where)
-            if data_file
-            else timed("--short-run", "--epochs", "1", "--model-name", "cnn1d_3", *where)
-        )
-        say(f"data parsed or made, first start   {seconds:6.2f} s")
-        first = [first_step(where) for _ in range(3)]
-        say(f"warm cache to the first step       {statistics.median(first):6.2f} s [{min(first):.2f}-{max(first):.2f}]")
-        _, peak = timed("--model-name", "resnet1d_10", "--epochs", "1", "--short-run", *where)
-        say(f"peak memory of training and test   {peak:6.0f} MB")
+        short = ["--short-run", "--epochs", "1", *where]
+        say("\n| | s | CPU s | peak, MiB |\n| --- | --- | --- | --- |")
+        process("the data, parsed or made", ["--download", *where], 1)
+        process("`--help`", ["--help"], rounds)
+        process("`--list models`", ["--list", "models"], rounds)
+        process("short run, no figures", [*short, "--no-tensorboard", "--no-figures"], rounds)
+        process("short run", short, rounds)
+        first = [first_step(where) for _ in range(rounds)]
+        say(f"| start to first step | {spread(first, 2)} | | |")
 
 
-def timed(*flags: str) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a whole command."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "commander.py", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, _, usage = os.wait4(process.pid, 0)
-    return time.perf_counter() - begun, usage.ru_maxrss / (1 if sys.platform == "darwin" else 1024) / (
-        1e6 if sys.platform == "darwin" else 1
-    )
+def process(title: str, typed: list[str], rounds: int) -> None:
+    """Print the costs of a whole command."""
+    env = environment(torch.get_num_threads())
+    costs = [astuple(spent(sys.executable, ROOT / "commander.py", *typed, env=env)) for _ in range(rounds)]
+    wall_s, cpu_s, mib = zip(*costs, strict=True)
+    say(f"| {title} | {spread(wall_s, 2)} | {spread(cpu_s, 2)} | {spread(mib, 0)} |")
 
 
 def first_step(where: list[str]) -> float:
@@ -191,24 +131,14 @@ def first_step(where: list[str]) -> float:
         " os._exit(0)\ntrainer.Trainer._step = once\ncommander.main(sys.argv[1:])\n"
     )
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", probe, *where], cwd=ROOT, capture_output=True, check=True)
+    env = environment(torch.get_num_threads())
+    subprocess.run([sys.executable, "-c", probe, *where], cwd=ROOT, capture_output=True, check=True, env=env)
     return time.perf_counter() - begun
 
 
 def device_name(device: str) -> str:
     """The device as a person would name it."""
     return torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}-{max(values):.{digits}f}]"
-
-
-def say(line: str) -> None:
-    """Results go to stdout."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def main() -> None:
@@ -222,6 +152,7 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    say(machine())
     models = NETWORKS if options.models == ["all"] else options.models
     clock = time.process_time if options.cpu_seconds else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
@@ -233,7 +164,7 @@ def main() -> None:
         for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
             epochs(data, device, models, options.rounds, clock=clock)
     if not options.rows:
-        commands(options.data_file)
+        commands(options.data_file, options.rounds)
 
 
 if __name__ == "__main__":
