@@ -1,8 +1,11 @@
 """Facts of small data, and the real recordings where they are."""
 
 import os
+import sys
 from collections.abc import Iterable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,3 +72,11 @@ def mutated(whole: bytes) -> "SearchStrategy[bytes]":
         return changed
 
     return some.lists(edit, min_size=1, max_size=4).map(apply)
+
+
+def benchmark(name: str) -> ModuleType:
+    """A script of benchmarks/ as a module, under a name that no package has."""
+    spec = spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    sys.modules[spec.name] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -33,6 +33,7 @@ from typing import Any
 from toolbox.metrics import intervals
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = (ROOT / "commander.py", ROOT / "research.py", ROOT / "benchmarks" / "ways.py")
 IMPORTED = (
     "torch._dynamo", "commands.fit", "commands.evaluate", "commands.predict.recordings", "commands.explain.rows",
     "commands.data", "toolbox.reports.plots", "toolbox.tasks.classify", "toolbox.tasks.detect", "loaders.families.rows",
@@ -88,7 +89,7 @@ class Preloaded(subprocess.Popen):
             return False
         changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
         return (
-            Path(args[1]) in (ROOT / "commander.py", ROOT / "research.py")
+            Path(args[1]) in SCRIPTS
             and not (asked["preexec_fn"] or asked["pass_fds"] or asked["shell"])
             and not any(name.startswith(READ_BY_IMPORTS) for name in changed)
         )

@@ -2,24 +2,12 @@
 
 import re
 import runpy
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from helpers.data import ROOT
+from helpers.data import ROOT, benchmark
 from toolbox.metrics import ec57, intervals
-
-
-def benchmark(name: str) -> ModuleType:
-    """A script of benchmarks/ as a module, under a name that no package has."""
-    spec = spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
-    sys.modules[spec.name] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 coverage = benchmark("coverage")
 RNG = np.random.default_rng(0)
