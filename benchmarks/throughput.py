@@ -11,7 +11,6 @@ nothing.
 
 import argparse
 import importlib.util
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from peers import environment, machine, say, spent, spread
-from ways import BATCH, ROOT, ROWS, Setting, Train, bare, lightning
+from ways import BATCH, ROOT, ROWS, Cost, Setting, Train, bare, lightning
 
 import args as commander_args
 from commands import build, choices
@@ -33,6 +32,18 @@ from loaders.base import Data, Split
 from loaders.synthetic import beats
 
 NETWORKS = ["resnet1d_10", "resnet1d_v2_10", "inception1d", "cnn1d_3", "lstm_2", "ecgformer_patch", "ecgformer_small"]
+COMMANDER, TORCH = str(ROOT / "commander.py"), "`import torch`"
+PROBE = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import commander, trainer
+step = trainer.Trainer._step
+def once(self, *batch):
+    step(self, *batch)
+    os._exit(0)
+trainer.Trainer._step = once
+commander.main(sys.argv[1:])
+"""  # ends with the first training step
 NEVER = SimpleNamespace(requested=None)
 
 
@@ -101,39 +112,30 @@ def epochs(data: Data, device: str, models: list[str], rounds: int, *, clock: Ca
 
 
 def commands(data_file: Path | None, rounds: int) -> None:
-    """What a person waits for: processes from start to end, the first of which parses or makes the data."""
+    """What a person waits for: processes from start to end, in turn, and their CPU seconds to those of importing
+    torch."""
+    env = environment(torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         where = ["--root-dir", folder, *(["--data-file", str(data_file)] if data_file else ["--dataset", "synth"])]
-        short = ["--short-run", "--epochs", "1", *where]
-        say("\n| | s | CPU s | peak, MiB |\n| --- | --- | --- | --- |")
-        process("the data, parsed or made", ["--download", *where], 1)
-        process("`--help`", ["--help"], rounds)
-        process("`--list models`", ["--list", "models"], rounds)
-        process("short run, no figures", [*short, "--no-tensorboard", "--no-figures"], rounds)
-        process("short run", short, rounds)
-        first = [first_step(where) for _ in range(rounds)]
-        say(f"| start to first step | {spread(first, 2)} | | |")
-
-
-def process(title: str, typed: list[str], rounds: int) -> None:
-    """Print the costs of a whole command."""
-    env = environment(torch.get_num_threads())
-    costs = [astuple(spent(sys.executable, ROOT / "commander.py", *typed, env=env)) for _ in range(rounds)]
-    wall_s, cpu_s, mib = zip(*costs, strict=True)
-    say(f"| {title} | {spread(wall_s, 2)} | {spread(cpu_s, 2)} | {spread(mib, 0)} |")
-
-
-def first_step(where: list[str]) -> float:
-    """Seconds from the start of the process to the end of its first training step."""
-    probe = (
-        "import sys, time, trainer, commander\nstep = trainer.Trainer._step\ndef once(self, *batch):\n    step(self,"
-        " *batch); sys.stderr.flush(); sys.stdout.write('first'); sys.stdout.flush(); import os;"
-        " os._exit(0)\ntrainer.Trainer._step = once\ncommander.main(sys.argv[1:])\n"
-    )
-    begun = time.perf_counter()
-    env = environment(torch.get_num_threads())
-    subprocess.run([sys.executable, "-c", probe, *where], cwd=ROOT, capture_output=True, check=True, env=env)
-    return time.perf_counter() - begun
+        short = [COMMANDER, "--short-run", "--epochs", "1", *where]
+        first = [spent(sys.executable, COMMANDER, "--download", *where, env=env)]
+        lines = {
+            TORCH: ["-c", "import torch"],
+            "`--help`": [COMMANDER, "--help"],
+            "`--list models`": [COMMANDER, "--list", "models"],
+            "start to first step": ["-c", PROBE, *where],
+            "short run, no figures": [*short, "--no-tensorboard", "--no-figures"],
+            "short run": short,
+        }
+        costs: dict[str, list[Cost]] = {title: [] for title in lines}
+        for _ in range(rounds):
+            for title, words in lines.items():
+                costs[title].append(spent(sys.executable, *words, env=env))
+    say(f"\n| | s | CPU s | peak, MiB | CPU s / {TORCH} |\n" + "| --- " * 5 + "|")
+    for title, of in {"the data, parsed or made": first, **costs}.items():
+        wall_s, cpu_s, mib = zip(*map(astuple, of), strict=True)
+        shares = [one.cpu_s / base.cpu_s for one, base in zip(of, costs[TORCH], strict=False)]
+        say(f"| {title} | {spread(wall_s, 2)} | {spread(cpu_s, 2)} | {spread(mib, 0)} | {spread(shares, 2)} |")
 
 
 def device_name(device: str) -> str:
