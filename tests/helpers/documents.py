@@ -9,6 +9,7 @@ PAGES = {
     path: path.read_text()
     for path in (
         ROOT / "README.md",
+        ROOT / "benchmarks" / "RESULTS.md",
         *sorted((ROOT / "docs").glob("*.md")),
         *sorted((ROOT / "docs").glob("tutorials/*.md")),
     )
