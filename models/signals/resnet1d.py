@@ -43,13 +43,13 @@ class BasicBlock(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = Conv1d(width_in, width, KERNEL, stride, KERNEL // 2)
-        self.norm1 = BatchNorm1d(width)
+        self.norm1 = BatchNorm1d(width, inner=True)
         self.conv2 = Conv1d(width, width, KERNEL, 1, KERNEL // 2)
-        self.norm2 = BatchNorm1d(width)
+        self.norm2 = BatchNorm1d(width, inner=True)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and width_in == width
-            else nn.Sequential(Conv1d(width_in, width, 1, stride, bias=False), BatchNorm1d(width))
+            else nn.Sequential(Conv1d(width_in, width, 1, stride, bias=False), BatchNorm1d(width, inner=True))
         )
 
     def forward(self, x: Tensor) -> Tensor:
