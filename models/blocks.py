@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from models import LEAN
 
 NUMBERS = (torch.float32, torch.bfloat16)
-MANY = 2**15  # values of a channel in a batch
 CHANNELS_LAST = partial(torch.Tensor.contiguous, memory_format=torch.channels_last)
 
 
@@ -49,13 +48,10 @@ class BatchNorm1d(nn.BatchNorm1d, LeanLayer):
 
     torch's own kernel over channels last sums all B x T values of a channel in float32: the variance of 2^15 values is
     off by a relative 6e-6, that of 2^18 by 1e-4, and the mean by 1e-4 standard deviations where it is 30 of them. So a
-    lean layer in training has sums of its own, which cost up to a quarter more. `inner` is for a norm among others: it
-    takes torch's up to `MANY` values, as the means of features are small.
+    lean layer in training has sums of its own, which cost up to a quarter more.
     """
 
-    def __init__(self, channels: int, *, inner: bool = False, **how: Any) -> None:
-        super().__init__(channels, **how)
-        self.inner = inner
+    of_torch = 0  # most values of a channel that torch's kernel sums
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() != 4:
@@ -67,7 +63,7 @@ class BatchNorm1d(nn.BatchNorm1d, LeanLayer):
             out = out if plus is None else out + plus
             return F.relu(out) if rectify else out
         exact = self.training and self.affine and self.momentum is not None and x.dtype == torch.float32
-        exact = exact and not (self.inner and x.numel() <= MANY * x.shape[1])
+        exact = exact and x.numel() > self.of_torch * x.shape[1]
         out = self._exact(_wide(x)) if exact else super().forward(_wide(x))
         if plus is not None:
             out += _wide(plus)
@@ -91,6 +87,12 @@ class BatchNorm1d(nn.BatchNorm1d, LeanLayer):
                 self.running_mean.lerp_(mean, self.momentum or 0.0)
                 self.running_var.lerp_(variance * (count / (count - 1)), self.momentum or 0.0)
         return _Normalised.apply(x, self.weight, self.bias, mean, variance, self.eps)
+
+
+class InnerNorm1d(BatchNorm1d):
+    """A batch norm of features, whose means are small."""
+
+    of_torch = 2**15
 
 
 class _Normalised(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
-from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, MaxPool1d
+from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, InnerNorm1d, MaxPool1d
 from toolbox.errors import UsageError
 
 KERNEL, GRID_KERNEL, GRID_STEM_KERNEL = 5, 3, 7
@@ -43,13 +43,13 @@ class BasicBlock(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = Conv1d(width_in, width, KERNEL, stride, KERNEL // 2)
-        self.norm1 = BatchNorm1d(width, inner=True)
+        self.norm1 = InnerNorm1d(width)
         self.conv2 = Conv1d(width, width, KERNEL, 1, KERNEL // 2)
-        self.norm2 = BatchNorm1d(width, inner=True)
+        self.norm2 = InnerNorm1d(width)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and width_in == width
-            else nn.Sequential(Conv1d(width_in, width, 1, stride, bias=False), BatchNorm1d(width, inner=True))
+            else nn.Sequential(Conv1d(width_in, width, 1, stride, bias=False), InnerNorm1d(width))
         )
 
     def forward(self, x: Tensor) -> Tensor:

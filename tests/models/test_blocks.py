@@ -23,6 +23,7 @@ LAYERS = {
     "padded by name": lambda: blocks.Conv1d(3, 5, 3, padding="same"),
     "padded by circles": lambda: blocks.Conv1d(3, 5, 3, padding=1, padding_mode="circular"),
     "batch norm": lambda: blocks.BatchNorm1d(3),
+    "batch norm of features": lambda: blocks.InnerNorm1d(3),
     "batch norm, no parameters": lambda: blocks.BatchNorm1d(3, affine=False),
     "batch norm, no statistics": lambda: blocks.BatchNorm1d(3, track_running_stats=False),
     "batch norm, mean of all batches": lambda: blocks.BatchNorm1d(3, momentum=None),
