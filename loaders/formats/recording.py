@@ -84,7 +84,8 @@ class Recording:
         factor = self._factor(number, unit) * (-1 if turned else 1)
 
         def read(first: int, last: int) -> Signal:
-            return factor * self.read(number, first, last)
+            signal = self.read(number, first, last)
+            return signal if factor == 1 else factor * signal
 
         found = survey(read, samples, longest=round(SHORT_S * rate_hz), still=round(STILL_S * rate_hz))
         if found.is_flat:
