@@ -23,7 +23,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from itertools import chain
@@ -44,6 +44,7 @@ NULL = ("", "~", "null")  # in YAML
 MOST_BYTES, MOST_DEPTH, MOST_DIGITS = 64 * 2**20, 64, 18  # of JSON that the program reads
 PREFIX = "ecg_commander_"  # of folders in the system's temporary folder
 LOCK, CONTENT = ".ecg_commander.lock", "content"
+CELLS = 2**14  # of a column of CSV, at a time
 RANDOM = r"[a-z0-9_]{8}"  # the suffix of `tempfile`
 DAY_S = 24 * 3600
 log = logging.getLogger("commander")
@@ -98,7 +99,7 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
-def write_csv(path: Path, columns: Mapping[str, "Iterable[Any] | NDArray[Any]"], form: str = "%r") -> None:
+def write_csv(path: Path, columns: Mapping[str, "Sequence[Any] | NDArray[Any]"], form: str = "%r") -> None:
     """Write columns of one length as CSV, floats in the `form` of printf; None and NaN are empty cells."""
     text = io.StringIO()
     rows = zip(*(_cells(column, form) for column in columns.values()), strict=True)
@@ -106,11 +107,18 @@ def write_csv(path: Path, columns: Mapping[str, "Iterable[Any] | NDArray[Any]"],
     write_text(path, text.getvalue())
 
 
-def _cells(column: Any, form: str) -> Iterable[Any]:
-    values = getattr(column, "tolist", lambda: column)()
-    if getattr(column, "dtype", object) in (int, bool):
-        return values
-    return ("" if one is None or one != one else form % float(one) if isinstance(one, float) else one for one in values)
+def _cells(column: Any, form: str) -> Iterator[Any]:
+    """The cells of a column; the csv module writes a float as %r does. An array becomes cells part by part."""
+    kind = getattr(column, "dtype", object)
+    for first in range(0, len(column), CELLS):
+        part = column[first : first + CELLS]
+        values = part if kind is object else part.tolist()
+        if kind in (int, bool) or (str(kind) == "float64" and form == "%r" and not (part != part).any()):
+            yield from values
+            continue
+        for one in values:
+            missing = one is None or one != one
+            yield "" if missing else form % float(one) if isinstance(one, float) else one
 
 
 def write_json(path: Path, value: Any) -> None:

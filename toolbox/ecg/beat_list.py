@@ -19,6 +19,11 @@ from toolbox.plain import NOTICE
 
 SYMBOLS = {symbol: symbol for symbol in "NLRBAaJSVrFejnE/fQ?"} | {"normal": "N"}  # of WFDB, by class
 ECTOPIC = tuple("SVFAaJE")  # classes of AAMI, or symbols
+CODES = {symbol: code for code, symbol in enumerate("NLRaVFJASEj/Q", 1)}  # of annotations in annot(5)
+CODES |= {"B": 25, "?": 30, "e": 34, "n": 35, "f": 38, "r": 41}
+LIMIT, SKIP = 2**10, 59 * 2**10  # distances from LIMIT on follow a word of SKIP
+# The time resolution is the note of a first annotation; an annotation of no type at -1 follows it.
+TIMING, END_OF_TIMING = b"\0X", b"\0\xec\xff\xff\xff\xff\x01\0"
 OTHER = "Q"  # the symbol of any other class; its name becomes the note
 NO_GAPS = np.empty((0, 2), dtype=np.int64)
 RATE_BEATS = 8  # RR intervals over which a lowest or highest rate is a mean
@@ -69,21 +74,39 @@ def save_annotation(beats: Beats, path: Path) -> None:
 
     A class without a WFDB symbol gets Q, with its name as the note of the annotation.
     """
-    import wfdb
-
     extension = path.suffix.removeprefix(".")
     if not re.fullmatch("[a-zA-Z]+", extension):
         raise UsageError(f"{extension!r} cannot be the ending of an annotation file", hint="letters only, such as pred")
-    with files.folder() as there:
-        if len(beats.sample):
-            symbols = np.array([SYMBOLS.get(name, OTHER) for name in beats.classes])[beats.label].tolist()
-            notes = np.array(["" if name in SYMBOLS else name for name in beats.classes])[beats.label].tolist()
-            noted = {"aux_note": notes} if any(notes) else {}
-            wfdb.wrann("beats", extension, beats.sample, symbols, fs=beats.rate_hz, write_dir=str(there), **noted)
-            content = (there / f"beats.{extension}").read_bytes()
-        else:
-            content = b"\0\0"  # wfdb writes none
-    files.write_whole(path, lambda file: file.write(content))
+    files.write_whole(path, lambda file: file.write(_annotations(beats)))
+
+
+def _annotations(beats: Beats) -> bytes:
+    """The bytes of an annotation file, see annot(5) of WFDB and `wfdb.wrann`, which takes seconds for a day.
+
+    Words of 16 bits: six of the code and ten of the distance to the annotation before; a longer distance has a word of
+    SKIP and two of its own before it, a note a word of its length and its bytes after it.
+    """
+    if not len(beats.sample):
+        return b"\0\0"
+    rate = int(beats.rate_hz) if round(beats.rate_hz, 8) == int(beats.rate_hz) else beats.rate_hz
+    head = np.frombuffer(_note(f"## time resolution: {rate}"), "<u2")
+    notes = [np.frombuffer(b"" if name in SYMBOLS else _note(name), "<u2") for name in beats.classes]
+    widest = max(map(len, notes))
+    of_class = np.array([np.pad(note, (0, widest - len(note))) for note in notes], "<u2")  # (K, W)
+    has_word = np.arange(widest) < np.array([[len(note)] for note in notes])
+    codes = np.array([CODES[SYMBOLS.get(name, OTHER)] for name in beats.classes])[beats.label]
+    step = np.diff(beats.sample, prepend=0)
+    far = step >= LIMIT
+    words = np.stack([np.full(len(step), SKIP), step >> 16, step & 0xFFFF, codes * LIMIT + np.where(far, 0, step)], 1)
+    kept = np.stack([far, far, far, np.full(len(step), True)], 1)
+    body = np.hstack([words.astype("<u2"), of_class[beats.label]])[np.hstack([kept, has_word[beats.label]])]
+    return b"".join([TIMING, head.tobytes(), END_OF_TIMING, body.tobytes(), b"\0\0"])
+
+
+def _note(text: str) -> bytes:
+    """The note of an annotation: its length, its text, and a byte more if their number is odd."""
+    content = text.encode("latin-1", errors="replace")[:255]
+    return bytes([len(content), 252]) + content + b"\0" * (len(content) % 2)
 
 
 def save_csv(beats: Beats, path: Path) -> None:

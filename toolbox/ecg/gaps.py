@@ -38,9 +38,11 @@ def survey(read: Reader, samples: int, *, longest: int = 0, still: int | None = 
         before = min(first, 1)  # one sample more, to compare with the block's first
         signal = read(first - before, min(first + BLOCK, samples))
         there = np.isfinite(signal)
-        low = min(low, signal.min(where=there, initial=np.inf))
-        high = max(high, signal.max(where=there, initial=-np.inf))
-        missing.append(runs(~there[before:]) + first)
+        where = True if there.all() else there  # a mask costs ten times as much
+        low = min(low, signal.min(where=where, initial=np.inf))
+        high = max(high, signal.max(where=where, initial=-np.inf))
+        if where is not True:
+            missing.append(runs(~there[before:]) + first)
         same = (signal[1:] == signal[:-1]) & there[1:]
         equal.append(_long(runs(same), len(same), still or samples) + first - before)
     gaps, flat = _joined(np.concatenate(missing)), _joined(np.concatenate(equal))
@@ -57,8 +59,9 @@ def _long(spans: NDArray[np.int64], end: int, least: int) -> NDArray[np.int64]:
 
 def runs(where: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The runs (R, 2) of true values as (first index, end)."""
-    edges = np.diff(where.astype(np.int8), prepend=0, append=0)
-    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+    padded = np.zeros(len(where) + 2, np.bool_)
+    padded[1:-1] = where
+    return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
 
 
 def _joined(spans: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -71,6 +74,8 @@ def bridged(signal: Signal, longest: int) -> tuple[NDArray[np.float64], NDArray[
     """`signal` (T,) with straight lines over its gaps, or zeros, and which samples (T,) lie in gaps above `longest`."""
     missing = ~np.isfinite(signal)
     filled = np.array(signal, dtype=np.float64)
+    if not missing.any():
+        return filled, missing
     if missing.all():
         return np.zeros_like(filled), missing
     there = np.flatnonzero(~missing)

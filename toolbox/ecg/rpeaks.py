@@ -104,14 +104,15 @@ def _filtered(signal: NDArray[np.float64], rate_hz: float) -> NDArray[np.float64
 
 def _candidates(filtered: NDArray[np.float64], missing: NDArray[np.bool_], rate_hz: float) -> Candidates:
     """Every peak of the energy outside of gaps that is the highest within the refractory period."""
+    from numpy.lib.stride_tricks import sliding_window_view
     from scipy.ndimage import maximum_filter1d, median_filter, uniform_filter1d
 
     slope = np.gradient(filtered) * rate_hz if len(filtered) > 1 else np.zeros_like(filtered)
     energy = np.sqrt(np.maximum(uniform_filter1d(slope**2, _odd(MEAN_S * rate_hz)), 0))
     alone = maximum_filter1d(energy, _odd(2 * REFRACTORY_S * rate_hz)) == energy
     at = np.flatnonzero(alone & (energy > 0) & ~missing)
-    step = _odd(GRID_S * rate_hz)
-    highest = maximum_filter1d(energy, _odd(LEVEL_S * rate_hz))[::step]
+    step, width = (_odd(seconds * rate_hz) for seconds in (GRID_S, LEVEL_S))
+    highest = sliding_window_view(np.pad(energy, width // 2), width)[::step].max(1)  # much faster than for each sample
     level = median_filter(highest, _odd(2 * LEVEL_AROUND_S / GRID_S), mode="nearest")
     part = energy[at] / np.maximum(level[np.minimum((at + step // 2) // step, len(level) - 1)], LOWEST_LEVEL)
     return Candidates(at, part, part > HIGH)

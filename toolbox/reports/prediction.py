@@ -244,18 +244,18 @@ def _pieces(read: Reader, samples: int, every: int, step: float) -> Iterator[dic
         last = min(first + PIECE * every, samples)
         start = max(first - around, 0)
         signal, missing = bridged(read(start, min(last + around, samples)), longest=0)
-        if every > 1:
-            signal = _smooth(signal, every)
-        keep = slice(first - start, last - start, every)
-        yield _piece(signal[keep], missing[keep], step)
+        drawn = slice((first - start) // every, -(-(last - start) // every))
+        yield _piece(_every(signal, every)[drawn], missing[::every][drawn], step)
 
 
-def _smooth(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
-    """A low-pass before drawing one sample of `every`."""
-    from scipy.signal import firwin, oaconvolve
+def _every(signal: NDArray[np.float64], every: int) -> NDArray[np.float64]:
+    """One sample of `every`, after a low-pass."""
+    if every == 1:
+        return signal
+    from scipy.signal import firwin, upfirdn
 
     taps = firwin(8 * every + 1, 1 / every)
-    return oaconvolve(np.pad(signal, 4 * every, mode="edge"), taps, mode="valid")
+    return upfirdn(taps, np.pad(signal, 4 * every, mode="edge"), down=every)[8:-8]
 
 
 def _piece(signal: NDArray[np.float64], missing: NDArray[np.bool_], step: float) -> dict[str, str]:
