@@ -101,10 +101,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, columns: Mapping[str, "Sequence[Any] | NDArray[Any]"], form: str = "%r") -> None:
     """Write columns of one length as CSV, floats in the `form` of printf; None and NaN are empty cells."""
-    text = io.StringIO()
     rows = zip(*(_cells(column, form) for column in columns.values()), strict=True)
-    csv.writer(text, lineterminator="\n").writerows(chain([columns], rows))
-    write_text(path, text.getvalue())
+
+    def write(file: BinaryIO) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+        csv.writer(text, lineterminator="\n").writerows(chain([columns], rows))
+        text.flush()
+        text.detach()  # closes it else
+
+    write_whole(path, write)
 
 
 def _cells(column: Any, form: str) -> Iterator[Any]:

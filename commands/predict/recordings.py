@@ -126,6 +126,7 @@ def predict(given: Mapping[str, Any]) -> None:
     if of_rows := rows.opened(given, flags):
         rows.predict(of_rows, flags)
         return
+    devices.keep_freed_memory()
     paths, failed = _find(flags.predict)
     run = None
     if flags.from_export:

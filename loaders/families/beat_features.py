@@ -155,8 +155,10 @@ def numbers(
 
     `p_waves` (N, C, W) are the `p_wave_rows` of the beats, None without such a name; `unknown` as in `intervals`.
     """
+    if not names:
+        return np.empty((len(times_s), 0), np.float32)
     found = dict(zip(RR_FEATURES, rr_features(times_s, unknown).T, strict=True))
     if p_waves is not None:
         usable = ~is_early(times_s, unknown)
         found |= zip(P_FEATURES, p_features(p_waves, usable).T, strict=True)
-    return np.stack([found[name] for name in names], 1) if names else np.empty((len(times_s), 0), np.float32)
+    return np.stack([found[name] for name in names], 1)
