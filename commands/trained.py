@@ -91,11 +91,15 @@ class TrainedNetwork:
 
         With the decision weights, at the fitted temperature.
         """
-        parts = [np.empty((0, len(self.spec.classes)), np.float32)]
+        found, rows = np.empty((0, len(self.spec.classes)), np.float32), 0
         for inputs in batches:
             logits = self.model(*(each.to(self.device) for each in inputs))
-            parts.append(decided(logits, self.decision).softmax(1).cpu().numpy())
-        found, temperature = np.concatenate(parts), self.fixed.get("temperature", 1.0)
+            part = decided(logits, self.decision).softmax(1).cpu().numpy()
+            if rows + len(part) > len(found):  # small parts that stay would split the memory of the large ones for good
+                found = np.concatenate([found[:rows], np.empty((rows + len(part), part.shape[1]), np.float32)])
+            found[rows : rows + len(part)] = part
+            rows += len(part)
+        found, temperature = found[:rows], self.fixed.get("temperature", 1.0)
         return found if temperature == 1 else classification.at_temperature(found, temperature).astype(np.float32)
 
     def trained_on(self, record: str) -> str:

@@ -166,10 +166,15 @@ def test_folders_that_a_person_named_alike_and_links_stay(tmp_path: Path, monkey
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_columns_become_the_csv_that_pandas_writes_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cells", [1, 3, files.CELLS])
+def test_columns_become_the_csv_that_pandas_writes_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    monkeypatch.setattr(files, "CELLS", cells)
     draw = np.random.default_rng(0)
     columns = {
         "row": np.arange(4),
+        "interval": np.array([np.nan, 0.1, -0.0, 1e-7]),
         "p, of N": draw.random(4),
         "few": draw.random(4).astype(np.float32),
         "rate": [np.float64(80.9), 1.0, None, float("nan")],  # as pandas and statistics give them

@@ -1,5 +1,6 @@
 """WFDB: each record that wfdb reads has the same samples, in pieces too; others are refused by name and field."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_a_format_has_the_samples_of_wfdb(tmp_path: Path, form: str) -> None:
     recording = same_as_wfdb(write(tmp_path, form) if form in WRITTEN else by_hand(tmp_path, form))
     k = len(recording.leads) - 1
     np.testing.assert_allclose(recording.read(k, 0, SAMPLES), (STEPS[:, k] - 3) / 200)
+
+
+@pytest.mark.parametrize("form", ["16", "212"])
+@pytest.mark.parametrize(("leads", "frame"), [(1, 1), (3, 1), (4, 1), (3, 2), (3, 3)])
+def test_leads_between_others_have_the_samples_of_wfdb(tmp_path: Path, form: str, leads: int, frame: int) -> None:
+    """Two samples of format 212 share a byte: a frame may begin with either. The second lead has `frame` samples."""
+    names, frames = [f"V{k}" for k in range(1, leads + 1)], SAMPLES // 10
+    steps = np.resize(STEPS, (frames, leads - 1 + frame))
+    path = write(tmp_path, form, steps=steps, names=[f"V{k}" for k in range(1, steps.shape[1] + 1)])
+    how = [f"{form}x{frame}" if k == 1 else form for k in range(leads)]
+    lines = [f"r1.dat {each} 200(3)/mV 12 0 0 0 0 {name}" for each, name in zip(how, names, strict=True)]
+    path.write_text("\n".join([f"r1 {leads} {RATE_HZ} {frames}", *lines, ""]))
+    same_as_wfdb(path)
+
+
+@pytest.mark.parametrize("form", ["16", "212"])
+def test_a_file_that_becomes_shorter_is_named(tmp_path: Path, form: str) -> None:
+    recording = open_recording(write(tmp_path, form))
+    os.truncate(tmp_path / "r1.dat", 1000)
+    with pytest.raises(DataError, match=r"r1.dat has become shorter"):
+        recording.read(0, 0, SAMPLES)
 
 
 def test_the_records_that_wfdb_is_tested_with_have_its_samples(shared: Callable[[str], Path]) -> None:

@@ -13,7 +13,7 @@ import wfdb
 from helpers.leads import CLASSES
 from toolbox import files
 from toolbox.ecg import beat_list
-from toolbox.ecg.beat_list import Beats
+from toolbox.ecg.beat_list import SYMBOLS, Beats
 from toolbox.errors import ResourceError, UsageError
 from toolbox.reports import prediction
 
@@ -35,6 +35,20 @@ def test_wfdb_reads_the_beats_back(tmp_path: Path, rate_hz: float) -> None:
     assert read.sample.tolist() == beats.sample.tolist()
     assert "".join(read.symbol) == "NSVFQ" * 50
     assert read.fs == pytest.approx(rate_hz)
+
+
+@pytest.mark.parametrize("rate_hz", [250, 360.0, 360.5, 500 / 3])
+@pytest.mark.parametrize("classes", [tuple("NSVFQ"), tuple(SYMBOLS), ("normal", "abnormal", "ä")])
+def test_the_annotations_have_the_bytes_of_wfdb(tmp_path: Path, classes: tuple[str, ...], rate_hz: float) -> None:
+    rng = np.random.default_rng(0)
+    sample, label = np.cumsum(rng.choice([0, 1, 1023, 1024, 70_000, 2**20], 200)), rng.integers(0, len(classes), 200)
+    beats = Beats("r1", "MLII", rate_hz, int(sample[-1]) + 1, classes, sample, label, np.zeros((200, len(classes))))
+    beat_list.save_annotation(beats, tmp_path / "r1.pred")
+    symbols = [SYMBOLS.get(classes[k], "Q") for k in label]
+    notes = ["" if classes[k] in SYMBOLS else classes[k] for k in label]
+    noted = {"aux_note": notes} if any(notes) else {}
+    wfdb.wrann("known", "pred", sample, symbols, fs=rate_hz, write_dir=str(tmp_path), **noted)
+    assert (tmp_path / "r1.pred").read_bytes() == (tmp_path / "known.pred").read_bytes()
 
 
 def test_a_class_is_written_as_its_symbol_or_as_a_note(tmp_path: Path) -> None:
