@@ -7,7 +7,8 @@ Heavy imports stand inside the functions that need them, so that --help and erro
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import args
@@ -61,61 +62,57 @@ def run_command(given: Mapping[str, Any], stop: StopRequest) -> None:
 
 def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
     """Call the command of the resolved `flags`; commands on a run read its config.json, and get the flags `given`."""
+    with terminal.importing():
+        steps = _steps(flags, given, stop)
+    for step in steps:
+        step()
+
+
+def _steps(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> Sequence[Callable[[], object]]:
+    """The calls that carry out the command, their modules imported."""
     if flags.list is not None:
-        sys.stdout.write(f"{commands.listed(flags.list)}\n")
-    elif flags.check:
+        return [lambda: sys.stdout.write(f"{commands.listed(flags.list)}\n")]
+    if flags.check:
         from commands.check import file
 
-        file.check(flags)
-    elif flags.download or flags.explore or flags.export_charts:
+        return [lambda: file.check(flags)]
+    if flags.download or flags.explore or flags.export_charts or flags.dry_run:
         from commands import data
 
-        data.look(flags)
-    elif flags.dry_run:
-        from commands import data
-
-        data.rehearse(flags)
-    elif flags.compare:
+        return [lambda: data.rehearse(flags) if flags.dry_run else data.look(flags)]
+    if flags.compare:
         from commands import compare
 
-        compare.compare(flags)
-    elif flags.runs:
+        return [lambda: compare.compare(flags)]
+    if flags.runs:
         from commands import runs
 
-        runs.show(flags)
-    elif flags.report:
+        return [lambda: runs.show(flags)]
+    if flags.report:
         from commands import report
 
-        report.rebuild(flags)
-    elif flags.predict:
+        return [lambda: report.rebuild(flags)]
+    if flags.predict:
         from commands.predict import recordings
 
-        recordings.predict(given)
-    elif flags.export or flags.cite:
+        return [lambda: recordings.predict(given)]
+    if flags.export or flags.cite:
         from commands import export
 
-        (export.export if flags.export else export.cite)(given)
-    elif flags.explain:
+        return [lambda: export.export(given) if flags.export else export.cite(given)]
+    if flags.explain:
         from commands.explain import rows
 
-        rows.explain(given, stop)
-    elif flags.test:
-        from commands import evaluate, runs
-        from commands.trained import TrainedRun
+        return [lambda: rows.explain(given, stop)]
+    from commands import evaluate, fit, runs
+    from commands.trained import TrainedRun
 
-        evaluate.evaluate(TrainedRun.open(given))
-        runs.refresh(flags.root_dir)
-    elif flags.resume:
-        from commands import fit, runs
-        from commands.trained import TrainedRun
-
-        fit.resume(TrainedRun.open(given), stop)
-        runs.refresh(flags.root_dir)
-    else:
-        from commands import fit, runs
-
-        fit.start(flags, given, stop)
-        runs.refresh(flags.root_dir)
+    refresh = partial(runs.refresh, flags.root_dir)
+    if flags.test:
+        return [lambda: evaluate.evaluate(TrainedRun.open(given)), refresh]
+    if flags.resume:
+        return [lambda: fit.resume(TrainedRun.open(given), stop), refresh]
+    return [lambda: fit.start(flags, given, stop), refresh]
 
 
 if __name__ == "__main__":
