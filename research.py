@@ -97,10 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def carry_out(argv: Sequence[str], stop: StopRequest) -> int:
     """Print a table, list the configurations, or train and test the runs."""
-    from studies import plans, runner
-    from studies.ledger import Ledger
-
     flags = understood(argv)
+    with terminal.importing():
+        from studies import plans, runner
+        from studies.ledger import Ledger
+
     terminal.log_to(runner.Above())
     if flags.results:
         ledger = Ledger.open(flags.root_dir, flags.results, make=False)

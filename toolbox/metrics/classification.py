@@ -112,15 +112,19 @@ def of_weights(target: Array, scores: Array, row_loss: Array) -> Callable[[Array
     """Every metric (b,) of weights (b, N) of the rows."""
     classes, ranking = scores.shape[1], Ranking(target, scores)
     cell = target * classes + scores.argmax(1)
-    order, areas = np.argsort(cell, kind="stable"), ranking.quick_metrics()
-    cells, begins = np.unique(cell[order], return_index=True)
+    areas, largest = ranking.quick_metrics(), np.bincount(cell).argmax()
+    others = np.flatnonzero(cell != largest)  # its rows are what is left of all
+    others = others[np.argsort(cell[others], kind="stable")]
+    cells, begins = np.unique(cell[others], return_index=True)
 
     def statistic(weights: Array) -> dict[str, Array]:
-        matrices = np.zeros((len(weights), classes * classes))
-        matrices[:, cells] = np.add.reduceat(np.take(weights, order, -1), begins, -1)
-        loss = ratio(weights @ row_loss, weights.sum(1))
+        total, matrices = weights @ np.ones_like(weights[0]), np.zeros((len(weights), classes * classes))
+        if len(cells):
+            matrices[:, cells] = np.add.reduceat(np.take(weights, others, -1), begins, -1)
+        matrices[:, largest] = total - matrices.sum(-1)
+        loss = ratio(weights @ row_loss, total)
         of_matrix = from_confusion(matrices.reshape(-1, classes, classes))
-        values = {"loss": loss, **areas(weights), **of_matrix, **own(weights)}
+        values = {"loss": loss, **areas(weights, total.astype(float)), **of_matrix, **own(weights)}
         return {name: values[name] for name in METRICS}
 
     def own(weights: Array) -> dict[str, Array]:

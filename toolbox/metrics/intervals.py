@@ -29,7 +29,7 @@ Statistic = Callable[[Array], Mapping[str, Array]]
 Found = tuple[dict[str, list[float] | None], dict[str, str]]  # intervals, and a reason for each missing one
 REPLICATES = 1000  # default number of an interval
 LARGEST_BLOCK = 2**22  # numbers in a block of `draws`
-CACHED = 2**17  # numbers in a block of `row_draws`: few blocks, and fits into a processor's cache
+CACHED = 2**18  # numbers in a block of `row_draws`: few blocks, and fits into a processor's cache
 ROW_METHOD = "percentile bootstrap over rows"
 RECORD_METHOD = "jackknife t over records, effective degrees of freedom"
 SHARE: Bounds = (0.0, 1.0)
@@ -176,12 +176,12 @@ def draws(count: int, replicates: int | None = None, seed: int = 0) -> Iterator[
 
 
 def row_draws(rows: int, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
-    """Counts of rows drawn one by one, (b, rows) float32, which is faster for many rows."""
-    replicates = REPLICATES if replicates is None else replicates
+    """Counts of rows drawn one by one, (b, rows), which is faster for many rows; float32 while that counts exactly."""
+    replicates, kind = REPLICATES if replicates is None else replicates, np.float32 if rows < 2**24 else np.float64
     rng, block = np.random.default_rng(seed), max(1, CACHED // max(rows, 1))
     for begin in range(0, replicates, block):
         drawn = range(begin, min(begin + block, replicates))
-        yield np.array([np.bincount(rng.integers(rows, size=rows), minlength=rows) for _ in drawn], np.float32)
+        yield np.array([np.bincount(rng.integers(rows, size=rows), minlength=rows) for _ in drawn], kind)
 
 
 def matrix_draws(matrix: Array, replicates: int | None = None, seed: int = 0) -> Iterator[Array]:
