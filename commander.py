@@ -71,7 +71,7 @@ def _call(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> None:
 def _steps(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> Sequence[Callable[[], object]]:
     """The calls that carry out the command, their modules imported."""
     if flags.list is not None:
-        return [lambda: sys.stdout.write(f"{commands.listed(flags.list)}\n")]
+        return [partial(sys.stdout.write, f"{commands.listed(flags.list)}\n")]
     if flags.check:
         from commands.check import file
 
