@@ -1,13 +1,16 @@
 """What a grid saves over separate commands: the same short runs, as many at a time, by commander.py and by research.py.
 
     python benchmarks/grid.py [--runs 8] [--workers 2] [--epochs 4] [--rounds 1] [--ways typed threads grid] [--branches
-    1 2 4 8]
+    1 2 4 8] [--only-short]
 
 The flags of the runs are the same (no figures in either). Separate commands are timed as they are typed, each with all
 cores for its threads, and with each its share (OMP_NUM_THREADS), which has to be known and set by hand. An empty run is
 one whose training takes no time: what is left is the engine, the records and the claim of a run folder. The grid is
-carried out with each number of branches that is named; a worker gets no more than its share of the runs. Prints a
-table; asserts nothing.
+carried out with each number of branches that is named; a worker gets no more than its share of the runs.
+
+A short run (--short-run, an epoch, its test) in a study, one worker after its first run, stands beside the same run as
+a command of its own, with neither figures nor TensorBoard: wall and processor seconds, and the ratios of the medians of
+five rounds; --only-short measures nothing else. Prints tables; asserts nothing.
 """
 
 import argparse
@@ -19,9 +22,11 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -95,8 +100,9 @@ def ours(flags: dict[str, str], rates: list[str], root: Path, *, workers: int, b
     subprocess.run([*command, "--branches", str(branches)], check=True, env=env, **QUIET)
 
 
-def empty_run_s(root: Path, workers: int) -> float:
-    """Seconds of a worker that a run costs whose training takes no time."""
+def in_study(root: Path, given: dict[str, Any], *, workers: int, runs: int, empty: bool = False) -> Cost:
+    """Seconds of a worker that one of `runs` runs costs after the start of the workers; `empty` leaves all but the
+    claim of a run folder out."""
 
     def emptied(program: str) -> None:
         import sys
@@ -105,26 +111,49 @@ def empty_run_s(root: Path, workers: int) -> float:
         from commands import fit
         from toolbox.runs.folder import RunFolder
 
-        def start(flags, given, stop, *, load, claimed, tested):
+        def start(flags, given, stop, *, load, claimed, tested, study):
             claimed(RunFolder.claim(flags.root_dir, "empty", "empty", "bump"))
 
         fit.start = start
 
-    ledger = Ledger.open(root, "empty")
+    ledger = Ledger.open(root, uuid.uuid4().hex)
     with runner.connected(workers=workers) as client:
-        client.run(emptied, str(ROOT))
+        if empty:
+            client.run(emptied, str(ROOT))
         made = runner.Engine(client, ledger)
-        for number in range(EMPTY + workers):
-            made.submit(Job(f"{number:08d}", 0, "grid", {"dataset": "synth"}, {}, tested=False))
-        for _ in range(workers):
-            while made.next() is None:
-                pass
-        begun = time.perf_counter()
-        while len(made):
-            ended = made.next()
-            if ended and ended[1]["state"] != DONE:
-                raise RuntimeError(ended[1])
-        return (time.perf_counter() - begun) * workers / EMPTY
+
+        def carry_out(numbers: range) -> None:
+            for number in numbers:
+                made.submit(Job(f"{number:08d}", 0, "grid", given, {}, tested=not empty))
+            while len(made):
+                ended = made.next()
+                if ended and ended[1]["state"] != DONE:
+                    raise RuntimeError(ended[1])
+
+        carry_out(range(workers))  # their imports, and the data
+        begun, before = time.perf_counter(), sum(client.run(time.process_time).values())
+        carry_out(range(workers, workers + runs))
+        wall_s = (time.perf_counter() - begun) * workers / runs
+        return Cost(wall_s, (sum(client.run(time.process_time).values()) - before) / runs, 0.0)
+
+
+def short_runs(rounds: int = 5, runs: int = 16) -> str:
+    """A table of a short run in a study and as a command: alternating, medians, and their ratios."""
+    flags = {"dataset": "synth", "model_name": "cnn1d_3", "epochs": 1, "lr": 0.001}
+    words = [word for key, value in flags.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    words += ["--short-run", "--no-figures", "--no-tensorboard"]
+    given, costs = {**flags, "short_run": True, "no_figures": True}, ([], [])
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            separate(words, ["0.001"], root, workers=1, threads=1)  # the data is parsed
+            costs[0].append(measured(lambda root=root: separate(words, ["0.001"], root, workers=1, threads=1)))
+            costs[1].append(in_study(root, given, workers=1, runs=runs))
+    rows = [[statistics.median(getattr(cost, key) for cost in each) for key in ("wall_s", "cpu_s")] for each in costs]
+    rows.append([ours / theirs for theirs, ours in zip(*rows, strict=True)])
+    names = ("as a command, s", "in a study, s", "ratio")
+    lines = [f"{name:24}{wall:10.2f}{cpu:10.2f}" for name, (wall, cpu) in zip(names, rows, strict=True)]
+    return "\n".join([f"{'a short run':24}{'wall':>10}{'CPU':>10}", *lines]) + "\n"
 
 
 def main() -> None:
@@ -136,7 +165,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--branches", nargs="+", type=int, default=[1])
+    parser.add_argument("--only-short", action="store_true")
     typed = parser.parse_args()
+    if not typed.only_short:
+        compare(typed)
+    sys.stdout.write(short_runs())
+    with tempfile.TemporaryDirectory() as folder:
+        cost = in_study(Path(folder), {"dataset": "synth"}, workers=typed.workers, runs=EMPTY, empty=True)
+    sys.stdout.write(f"an empty run: {1000 * cost.wall_s:.0f} ms, {1000 * cost.cpu_s:.0f} ms of CPU\n")
+
+
+def compare(typed: argparse.Namespace) -> None:
+    """Print the table of the ways to carry out the same runs."""
     flags = {"dataset": "synth", "model-name": "cnn1d_3", "epochs": str(typed.epochs)}
     command = [word for key, value in flags.items() for word in (f"--{key}", value)] + ["--no-figures"]
     rates = [f"{0.001 * (1 + number):g}" for number in range(typed.runs)]
@@ -164,8 +204,6 @@ def main() -> None:
         )
         pace = f"{wall_s * typed.workers / typed.runs:10.1f}{3600 * typed.runs / wall_s:10.0f}"
         sys.stdout.write(f"{name:24}{pace}{cpu_s / typed.runs:12.1f}{peak:12.0f}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(f"an empty run: {1000 * empty_run_s(Path(folder), typed.workers):.0f} ms\n")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from torch import Tensor
 import args
 from loaders.base import Batches, Data, Rows
 from studies.ledger import DONE, FAILED, NO_FIGURES, PRUNED, STARTED, STOPPED, Job, Ledger
-from toolbox import devices, errors, plain
+from toolbox import devices, errors, plain, terminal
 from toolbox.errors import BusyError, CommanderError, Interrupted
 from toolbox.flags import Flags
 from toolbox.runs.folder import held
@@ -124,10 +124,11 @@ def _attempt(
 
 def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: "Branches | None") -> None:
     """Start the run, or resume it from its checkpoint; notes a new folder in its record."""
-    from commands import fit
-    from commands.trained import TrainedRun
-    from studies.cells import Memo
-    from toolbox.runs.folder import RunFolder
+    with terminal.importing():
+        from commands import fit
+        from commands.trained import TrainedRun
+        from studies.cells import Memo
+        from toolbox.runs.folder import RunFolder
 
     ledger.use_imports()
     if driver not in DATA:  # a new driver loads the data again, files may have changed
