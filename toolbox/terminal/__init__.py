@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -161,10 +162,15 @@ def importing() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
-            atexit.register(gc.freeze)  # Python's last search would go through the modules that came later
+        _leave_modules_out()
         gc.enable()
+
+
+@cache
+def _leave_modules_out() -> None:
+    """Leave all objects that there are out of every search for garbage; once a process, as later ones may be some."""
+    gc.freeze()
+    atexit.register(gc.freeze)  # Python's last search would go through the modules that came later
 
 
 def guarded(
