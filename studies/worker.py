@@ -152,7 +152,7 @@ def _run(ledger: Ledger, driver: str, job: Job, request: StopRequest, branches: 
         fit.resume(trained, request, load=load_held, tested=job.tested)
     else:
         given = {**job.given, **root}
-        flags, study = args.resolve(given, BY_DEFAULT), ledger.path.name
+        flags, study = args.resolve(BY_DEFAULT | given), ledger.path.name
         fit.start(flags, given, request, load=load, claimed=claimed, tested=job.tested, study=study)
 
 
