@@ -3,11 +3,13 @@
 import io
 import json
 import logging
+import subprocess
 import sys
 
 import pytest
 
 from toolbox import terminal
+from toolbox.errors import ROOT
 
 
 class Terminal(io.StringIO):
@@ -92,3 +94,21 @@ def test_work_without_a_total_and_work_that_is_not_logged(
         bar.update(2_000_000)
     assert caplog.messages[-1].startswith("rows.csv: 2.00MB, ")
     assert terminal.bar(logged=False, total=1).disable
+
+
+def test_modules_are_left_out_of_the_search_for_garbage_once_and_later_objects_are_searched() -> None:
+    program = """
+import gc
+from toolbox import terminal
+
+def searched(): return gc.isenabled(), gc.get_freeze_count()
+
+with terminal.importing():
+    assert not gc.isenabled()
+on, modules = searched()
+later = [[] for _ in range(1000)]
+with terminal.importing():
+    pass
+assert on and modules > 1000 and searched() == (True, modules)
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
+from PIL import Image
 from sklearn import metrics as sk
 
 from toolbox.metrics import meanings
@@ -166,6 +167,14 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
     plots.save_png(figure, tmp_path / "figure.png")
     assert [text.get_text() for text in figure.findobj(Text)].count(name) == 5
     assert (tmp_path / "figure.png").read_bytes()[:4] == PNG
+
+
+def test_a_png_has_150_dots_an_inch_and_the_colours_that_were_drawn(tmp_path: Path) -> None:
+    figure = plots.panels_figure([banded()], 1, "a run", CELL)
+    plots.save_png(figure, tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
+        assert (image.mode, round(image.info["dpi"][0])) == ("RGB", 150)
+        assert np.array_equal(image, np.asarray(plots.drawn(figure).buffer_rgba())[..., :3])
 
 
 @pytest.mark.parametrize("samples", [1, 187, 1000, 1001, 9001])
