@@ -5,13 +5,14 @@ these files, and of no others. `complete` answers a shell's tab key, with these 
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import args
+import commands
 import loaders
 from loaders.declaration import FAMILIES, Dataset
 from toolbox import plugins
@@ -33,14 +34,9 @@ def complete() -> None:
 
     with suppress(CommanderError):
         prepare(os.environ.get("COMP_LINE", "").split()[1:])
-    lists = str(args.FLAGS.by_name["list"].help).partition(": ")[2].split()
-    names: dict[str, Mapping[str, Any]] = {
-        "datasets": loaders.DATASETS,
-        "models": models.MODELS,
-        "views": loaders.VIEWS,
-    }
-    known: dict[str, Iterable[str]] = {flag.name: names[flag.choices] for flag in args.FLAGS if flag.choices in names}
-    args.FLAGS.parser.complete({**known, "list": lists})
+    tables = commands.names() | {"datasets": [*loaders.DATASETS], "models": [*models.MODELS]}
+    known = {flag.name: tables[flag.choices] for flag in args.FLAGS if flag.choices}
+    args.FLAGS.parser.complete(known | {"list": commands.lists()})
 
 
 def prepare(argv: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Write flags.md, models.md and datasets.md from the declarations: `make docs`, or `python docs/generate.py`.
 
 The pages hold what is declared and nothing else: no versions, paths or times, so that they are the same everywhere.
-`toolbox/shipped.txt` is written too: the files of the packages that git tracks.
+Two files for the program are written too: `toolbox/shipped.txt`, the files of the packages that git tracks, and
+`commands/names.txt`, the names that a user types, for --list and the tab key.
 """
 # ruff: noqa: E402  the program is imported once its folder is on the path
 
@@ -14,7 +15,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 import args
-import commands  # noqa: F401  declares the flags of datasets
+import commands
 import research
 from loaders import DATASETS
 from loaders.declaration import FAMILIES, Dataset, Files
@@ -254,7 +255,15 @@ def shipped() -> str:
     return "".join(f"{name}\n" for name in sorted(listed.stdout.split()))
 
 
+def names() -> str:
+    """A line for each table of names that a flag has as its choices."""
+    from commands.choices import SHORT_TABLES, TABLES
+
+    return "".join(f"{title}: {' '.join(table)}\n" for title, table in (TABLES | SHORT_TABLES).items())
+
+
 if __name__ == "__main__":
     for name, text in pages().items():
         (DOCS / name).write_text(text, encoding="utf-8", newline="\n")
-    (DOCS.parent / "toolbox" / "shipped.txt").write_text(shipped(), encoding="utf-8", newline="\n")
+    for path, text in ((DOCS.parent / "toolbox" / "shipped.txt", shipped()), (commands.NAMES, names())):
+        path.write_text(text, encoding="utf-8", newline="\n")

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import args
+import commands
 import research
 from commands import own_parts
 from commands.choices import CHOICES
@@ -135,7 +136,9 @@ def anchors(text: str) -> set[str]:
 
 
 def test_generated_pages_are_what_is_declared() -> None:
-    for name, text in runpy.run_path(str(DOCS / "generate.py"))["pages"]().items():
+    written = runpy.run_path(str(DOCS / "generate.py"))
+    assert commands.NAMES.read_text() == written["names"]()
+    for name, text in written["pages"]().items():
         assert text == PAGES[DOCS / name], f"{name}: make docs"
 
 

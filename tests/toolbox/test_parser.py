@@ -201,6 +201,7 @@ LINES = {  # what stands before the tab key -> completions, and others that are 
     "commander.py --model-name lstm_": {f"lstm_{k}{flat}" for k in (1, 2, 3) for flat in ("", "_flat")} | {"lstm_ae"},
     "commander.py --epochs 3 --data-f": {"--data-file"},
     "commander.py --view ": {"signal", "chart"},
+    "commander.py --optimizer a": {"adam", "adamw"},
     "commander.py --list lo": {"losses"},
 }
 
