@@ -364,10 +364,10 @@ class TensorBatches:
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self.inputs = [torch.tensor(split.x, device=device)]
+        self.inputs = [_tensor(split.x, device)]
         if split.features.shape[1]:
-            self.inputs.append(torch.tensor(split.features, device=device))
-        self.y = torch.tensor(split.y, device=device)
+            self.inputs.append(_tensor(split.features, device))
+        self.y = _tensor(split.y, device)
         self.rows = torch.arange(len(split), device=device)
 
     def __len__(self) -> int:
@@ -385,6 +385,11 @@ class TensorBatches:
             else:
                 chosen = order[begin : begin + size]
                 yield [each.index_select(0, chosen) for each in self.inputs], self.y.index_select(0, chosen)
+
+
+def _tensor(values: NDArray[Any], device: torch.device) -> Tensor:
+    """The values on the device; on a CPU the array itself, if it may be written to."""
+    return torch.as_tensor(values, device=device) if values.flags.writeable else torch.tensor(values, device=device)
 
 
 def last_sample(x: Tensor) -> Tensor:
