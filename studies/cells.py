@@ -163,6 +163,8 @@ def configuration(cell: Cell, runs: Series = ONCE) -> Configuration:
     kept = build.kept(flags) | {name: given[name] for name in paths if name in given}
     usual = {**args.FLAGS.defaults, **(NAMELESS if kept["batch_size"] else {})}
     facts = {key: value for key, value in kept.items() if key not in OF_THE_MACHINE and value != usual[key]}
+    if "mixed-precision" in cell and facts.pop("precision", None) == "bfloat16":  # its name in earlier versions
+        facts["mixed_precision"] = True
     name = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return Configuration(name, cell, given)
 
@@ -179,7 +181,10 @@ def typed(cell: Cell) -> list[str]:
         raise UsageError(f"{' and '.join(twice)} are the same flag", hint="only one of them")
     line = []
     for key, value in whole.items():
-        if flags[key].type is not bool:
+        if flags[key].const and value in plans.SWITCH:
+            word = flags[key].of_switch(on=plans.SWITCH[value])
+            line += [f"--{key}={word}"] if word else []
+        elif flags[key].type is not bool:
             line.append(f"--{key}={value}")
         elif value not in plans.SWITCH:
             raise UsageError(f"{key} is {value}, must be true or false", hint="true or false")

@@ -338,7 +338,7 @@ def _difference(config: Mapping[str, Any], record: Mapping[str, Any], roots: set
         if name not in flags or not _same(name, flags[name], value, roots):
             other = str(flags[name])[:80] if name in flags else "not in it"
             return f"--{name.replace('_', '-')} is {other}, the configuration has {value}"
-    if typed := set(config.get("given", ())) - given.keys() - record["given"].keys() - OF_THE_MACHINE:
+    if typed := args.FLAGS.renamed(dict.fromkeys(config.get("given", ()))).keys() - given.keys() - OF_THE_MACHINE:
         return f"it was started with --{min(typed).replace('_', '-')}, the configuration has none"
     return next((why for key, why in FOREIGN.items() if config.get(key)), "")
 

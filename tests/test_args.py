@@ -1,5 +1,6 @@
 """The flags: every complaint at once, no abbreviations, ignored flags, and the flags that a resumed run keeps."""
 
+import json
 import re
 import subprocess
 import sys
@@ -493,5 +494,9 @@ def test_mixed_precision_is_another_name_of_precision_bfloat16(tmp_path: Path) -
     for typed in (["--mixed-precision"], ["--precision"], ["--config", str(tmp_path / "run.yaml")]):
         assert args.parse(typed) == {"precision": "bfloat16"}
     (tmp_path / "run.yaml").write_text("mixed-precision: false\n")
-    assert args.parse(["--config", str(tmp_path / "run.yaml")]) == {}
+    assert args.parse(["--config", str(tmp_path / "run.yaml")]) == {"precision": "float32"}
+    run = tmp_path / "config.json"
+    for old, kept in ((True, "bfloat16"), (False, "float32")):
+        run.write_text(json.dumps({"flags": {"mixed_precision": old}, "given": []}))
+        assert args.parse(["--config", str(run)]) == {"precision": kept}
     assert args.parse(["--mixed-precision", "--epochs", "3"]) == {"precision": "bfloat16", "epochs": 3}

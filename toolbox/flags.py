@@ -182,6 +182,10 @@ class Flag:
             return [f"{self.typed}={each}" for each in values]
         return [self.typed, *values]
 
+    def of_switch(self, *, on: bool) -> Any:
+        """The value of a flag with a `const` for the `true` or `false` of a file, None for no value."""
+        return self.const if on else self.earlier
+
     def uses(self, other: "Flag") -> bool:
         """Whether the results of this command can depend on another flag."""
         by_kind = self.mode in other.kind.used_by and self.name not in other.unused_by.split()
@@ -258,7 +262,7 @@ class Declarations:
         for name, value in values.items():
             flag = self.by_spelling.get(flag_name(name))
             if flag and flag.name != name and flag.earlier is not None:
-                found[flag.name] = flag.const if value is True else flag.earlier
+                found[flag.name] = flag.of_switch(on=value is True)
             else:
                 found[name] = value
         return found

@@ -207,7 +207,7 @@ class FlagFile:
             flag = declared.by_spelling.get(spelled)
             if flag is None and not (unknown or self.of_a_run):
                 raise declared.parser.unknown(f"--{key}")
-            off = self.of_a_run and value is False and flag is not None and flag.default is not True
+            off = self.of_a_run and value is False and not (flag and (flag.default is True or flag.earlier))
             if flag is not None and value is not None and not off:
                 line += self._words(flag, value, spelled)
         return line
@@ -219,7 +219,8 @@ class FlagFile:
         if several and isinstance(value, list):
             return [flag.typed, *map(str, value)] if flag.nargs == "+" else [f"{flag.typed}={each}" for each in value]
         if flag.const is not None and isinstance(value, str | bool) and value in SWITCH:
-            return [spelled] if SWITCH[value] else []
+            word = flag.of_switch(on=SWITCH[value])
+            return [f"{flag.typed}={word}"] if word else []
         if flag.type is bool and isinstance(value, str | bool) and value in SWITCH:
             others = [each for each in (flag.typed, *flag.also) if flag.default is True and each != spelled]
             return [spelled] if SWITCH[value] else others  # --no-NAME of a switch that is on

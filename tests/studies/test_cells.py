@@ -31,6 +31,9 @@ def test_the_name_depends_on_what_is_trained_not_on_where_or_how_it_is_typed(
 def test_names_stay_so_that_studies_of_earlier_versions_go_on() -> None:
     cells_of = ({"dataset": "synth"}, {"dataset": "synth", "lr": "0.005", "model-name": "cnn1d_3"})
     assert [cells.configuration(cell).name for cell in cells_of] == ["c808b8b5", "882207f8"]
+    short = {"dataset": "synth", "model-name": "cnn1d_3", "epochs": "1", "short-run": "true"}
+    names = [cells.configuration(short | {"mixed-precision": value}).name for value in ("false", "true")]
+    assert names == ["a0306d55", "346e4550"]
 
 
 def test_a_configuration_without_any_of_the_axes_says_so() -> None:
@@ -41,6 +44,11 @@ def test_a_configuration_without_any_of_the_axes_says_so() -> None:
 def test_parts_of_a_flag_are_put_together_and_switches_are_typed_alone() -> None:
     cell = {"augment.noise": "1", "lr": "0.1", "augment.shift": "2-3", "short-run": "true", "calibrate": "false"}
     assert cells.typed(cell) == ["--augment=noise=1,shift=2-3", "--lr=0.1", "--short-run"]
+
+
+@pytest.mark.parametrize(("value", "word"), [("true", "bfloat16"), ("false", "float32"), ("auto", "auto")])
+def test_a_switch_that_became_a_word_is_typed_as_a_word(value: str, word: str) -> None:
+    assert cells.configuration({"dataset": "synth", "mixed-precision": value}).given["precision"] == word
 
 
 def test_a_repetition_has_the_same_seed_in_every_configuration() -> None:

@@ -98,6 +98,17 @@ def test_a_foreign_folder_stays_untouched_and_the_configuration_runs_again(
         assert row.get("run") is None
 
 
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_run_of_an_earlier_version_is_known_by_the_switch_that_became_a_word(
+    ledger: Ledger, job: Job, *, mixed: bool
+) -> None:
+    today = replace(job, given=job.given | {"precision": "bfloat16" if mixed else "float32"})
+    old = config(job, mixed_precision=mixed) | {"given": [*job.given, *["mixed_precision"] * mixed]}
+    folder = made(ledger.root / RUN, old)
+    ledger.write(today, STOPPED, run=RUN)
+    assert ledger.folder(ledger.record(job.key)) == folder
+
+
 OUTSIDE, INSIDE = "elsewhere", "data/elsewhere"  # the root
 
 
