@@ -271,7 +271,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              metavar="TYPE", default="auto", choices="precisions", nargs="?", const="bfloat16", earlier="float32",
              also=("--mixed-precision",), elsewhere="amp fp16 bf16 half dtype"),
         Flag("--form", MODEL, "layers: lean (faster on a CPU, attention without dropout), or plain (torch's own)",
-             metavar="FORM", default="lean", choices="forms", earlier="plain", tags="network"),
+             metavar="FORM", default="lean", choices="forms", earlier="plain"),
         Flag("--deterministic", MACHINE, "deterministic kernels only, even if they are slower (CUDA)", type=bool,
              identifies=True, on_resume="override", tags="batches"),
         Flag("--tensorboard", REPORT, "TensorBoard events of a training (default on); typed with --test, events of the "

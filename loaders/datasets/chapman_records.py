@@ -124,7 +124,7 @@ def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], pla
     zero = np.array([lead.zero for lead in own])[:, None]
     steps_per_uv = np.array([lead.gain / ((millivolts(lead.unit) or 1) * 1000) for lead in own])[:, None]
     signal = (digital[places] - zero) / steps_per_uv
-    return np.where(digital[places] == wfdb_signal.MISSING, np.nan, signal)
+    return np.where(digital[places] == wfdb_signal.MISSING["16"], np.nan, signal)
 
 
 def checked(signal: NDArray[np.float64]) -> Samples:

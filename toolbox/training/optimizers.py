@@ -72,6 +72,8 @@ def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     The same numbers as torch's clip_grad_norm_, whose sorting by device and type costs 0.15 ms a step.
     """
     gradients = [each.grad for each in parameters if each.grad is not None]
+    if not gradients:
+        return torch.zeros(())
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
     return norm

@@ -54,6 +54,7 @@ def test_clipped_gradients_and_their_norm_are_torchs_own_to_the_bit(limit: float
         each.grad = None if same.grad is None else same.grad.clone()
     assert clip(ours, limit) == torch.nn.utils.clip_grad_norm_(theirs, limit)
     torch.testing.assert_close([each.grad for each in ours], [each.grad for each in theirs], rtol=0, atol=0)
+    assert clip(ours[3:], limit) == 0
 
 
 def through_a_file(*parts: Any) -> list[Any]:
