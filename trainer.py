@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
-from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,8 +210,9 @@ class Trainer:
             raise UsageError(what, hint="a --batch-size that leaves no row alone, or a smaller network") from error
         rows = self.task.per_row(outputs.float(), x)
         loss = self.task.loss(rows, y, mix)
-        for each in chain.from_iterable(self.learners):
-            each.grad = None
+        for group in self.optimizer.param_groups:
+            for each in group["params"]:
+                each.grad = None  # torch's zero_grad costs ten times as much
         loss.backward()
         if self.unbegun:
             self._check_begun()

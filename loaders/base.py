@@ -381,7 +381,8 @@ class TensorBatches:
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:
-                yield [each[begin : begin + size] for each in self.inputs], self.y[begin : begin + size]
+                # Copies: a network may write into its rows.
+                yield [each[begin : begin + size].clone() for each in self.inputs], self.y[begin : begin + size]
             else:
                 chosen = order[begin : begin + size]
                 yield [each.index_select(0, chosen) for each in self.inputs], self.y.index_select(0, chosen)

@@ -98,6 +98,15 @@ def test_a_shaped_schedule_reaches_its_end_in_a_longer_run(tiny: Data, tmp_path:
     assert resumed.optimizer.param_groups[0]["lr"] < 1e-4
 
 
+def test_no_gradient_of_an_earlier_step_is_added_to_the_next(tiny: Data) -> None:
+    trainer = build(tiny, grad_clip=0.0)
+    trainer.learners = [trainer.learners[0][:1]]  # the `members` of a network may be a part of it
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e9)
+    fit(trainer, 1)
+    assert all(parameter.grad.abs().max() < 1e6 for parameter in trainer.model.parameters())
+
+
 def test_a_checkpoint_that_keeps_no_losses_of_steps_is_resumed_and_those_before_are_not_known(tiny: Data) -> None:
     whole, stopped = fit(build(tiny), 3), fit(build(tiny), 3, StopAfter(10))
     state = stopped.state_dict()

@@ -24,6 +24,17 @@ def test_rows_that_are_taken_keep_all_that_is_theirs() -> None:
         np.testing.assert_array_equal(getattr(taken, name), getattr(split(5), name)[which])
 
 
+def test_a_network_that_writes_into_its_rows_leaves_those_of_the_split() -> None:
+    rows, before = split(5), split(5)
+    batches = rows.batches(torch.device("cpu"))
+    for order in (None, torch.arange(5)):
+        for inputs, _ in batches.batches(order, 2):
+            for each in inputs:
+                each.fill_(-1)
+    np.testing.assert_array_equal(rows.x, before.x)
+    np.testing.assert_array_equal(rows.features, before.features)
+
+
 def test_joined_rows_follow_each_other_and_the_index_goes_on() -> None:
     both = Split.joined(split(3, dropped=2), split(2, dropped=1))
     assert both.index.tolist() == [0, 1, 2, 5, 6]
