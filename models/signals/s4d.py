@@ -44,7 +44,7 @@ class StateSpace(nn.Module):
         self.skip = nn.Parameter(torch.randn(width))  # D
 
     def kernel(self, samples: int) -> Tensor:
-        """K (directions, H, samples), in real arithmetic."""
+        """K (directions, H, samples), in real arithmetic; D is part of the first lag."""
         step = self.log_step.exp()[:, None]
         decay, turn = -self.log_decay.exp(), self.frequency
         grown, angle = step * decay, step * turn
@@ -58,13 +58,14 @@ class StateSpace(nn.Module):
         times = torch.arange(samples, device=step.device, dtype=step.dtype)
         size, angle = (grown[..., None] * times).exp(), angle[..., None] * times  # (H, N / 2, T)
         waves = torch.cat([size * angle.cos(), -size * angle.sin()], 1)
-        return 2 * (torch.cat([real, imaginary], 2)[..., None] * waves).sum(2)
+        kernel = 2 * (torch.cat([real, imaginary], 2)[..., None] * waves).sum(2)
+        return torch.cat([kernel[:1] + self.skip[:, None] * (times == 0), kernel[1:]])
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.skip.dtype)
             samples = int(x.shape[1])
-            return convolved(x, self.kernel(samples)) + self.skip * x
+            return convolved(x, self.kernel(samples))
 
 
 def convolved(x: Tensor, kernel: Tensor) -> Tensor:
