@@ -77,7 +77,9 @@ def _detector(target: str, about: str, parameters: int, *cites: str) -> Network:
 
 
 _resnet = partial(Network, "signals.resnet1d:ResNet1d", cites=("he2016",))
-_xresnet = partial(Network, "signals.resnet1d:XResNet1d", cites=("he2019", "strodthoff2021"))
+_xresnet = partial(Network, "signals.xresnet1d:XResNet1d", cites=("he2019", "strodthoff2021"))
+_benchmark = partial(Network, "signals.xresnet1d:DeepXResNet1d", cites=("he2019", "strodthoff2021"))
+_s4d = partial(Network, "signals.s4d:S4D", cites=("gu2022", "mehari2023"))
 _former = partial(Network, "signals.ecgformer:ECGFormer", cites=("vaswani2017", "dosovitskiy2021"))
 _inception = partial(Network, "signals.inception1d:Inception1d", cites=("fawaz2020",))
 _ONE, _TWO, _NARROW, _WIDE = (1, 1, 1, 1), (2, 2, 2, 2), (32, 32, 32, 32), (32, 64, 128, 254)
@@ -110,6 +112,13 @@ CLASSIFIERS = {
                              sizes={"blocks": _ONE, "widths": (32, 64, 128, 128)}),
     "xresnet1d_18": _xresnet("the same, narrower, with two blocks a group", 202_965,
                              sizes={"blocks": _TWO, "widths": (32, 32, 64, 64)}),
+    "xresnet1d50": _benchmark("residual network of the PTB-XL benchmark, 16 bottleneck blocks", 952_229,
+                              sizes={"blocks": (3, 4, 6, 3)}),
+    "xresnet1d101": _benchmark("the same with 33 blocks (for a GPU)", 1_870_501, sizes={"blocks": (3, 4, 23, 3)}),
+    "net1d": Network("signals.net1d:Net1d", "convolutions in groups, channels weighed; with --model-args the backbone "
+                                            "of ECGFounder", 155_909, cites=("hong2020", "radosavovic2020")),
+    "s4d": _s4d("diagonal state spaces, four layers of width 64", 40_901),
+    "s4d_512": _s4d("the same of width 512, the published one of PTB-XL (for a GPU)", 2_162_181, sizes={"width": 512}),
     "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677,
                              cites=("he2016", "he2016identity")),
     "ecgformer": _former("transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,

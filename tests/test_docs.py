@@ -96,7 +96,10 @@ def words_of(line: str) -> tuple[str, ...]:
 def test_every_name_in_code_exists() -> None:
     """Flags, their values, files, functions, networks and datasets between backticks."""
     flags = {*args.FLAGS.by_spelling, *research.FLAGS.by_spelling, "--help", "--help-all", *OF_OTHERS}
-    known, family = MODELS | DATASETS, re.compile(r"(cnn1d|x?resnet|lstm|gru|inception1d|ecgformer|mobilenet|vit)[\w]*")
+    known, family = (
+        MODELS | DATASETS,
+        re.compile(r"(cnn1d|x?resnet|net1d|s4d|lstm|gru|inception1d|ecgformer|mobilenet|vit)[\w]*"),
+    )
     for page, words in INLINE:
         assert page == "promises.md" or {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", words)} <= flags, (page, words)
         for flag, value in re.findall(r"--([a-z-]+) ([a-z][\w-]+)", words):

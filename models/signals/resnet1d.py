@@ -1,7 +1,6 @@
-"""Residual networks over the samples of a beat or a recording: plain, with every size a choice, and with averages.
+"""Residual networks over the samples of a beat or a recording: plain, and with every size a choice.
 
-He et al., CVPR 2016, in one dimension; `XResNet1d` after He et al., CVPR 2019, and Strodthoff et al., IEEE JBHI 25(5),
-2021. For grids over sizes:
+He et al., CVPR 2016, in one dimension. For grids over sizes:
 
     resnet1d_grid --model-args filters=4-8-16-32-64-128-256,blocks=1-1-1-1-1-1-1,layout=cna,stem=32
 """
@@ -9,12 +8,10 @@ He et al., CVPR 2016, in one dimension; `XResNet1d` after He et al., CVPR 2019, 
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from loaders.base import DataSpec
-from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, InnerNorm1d, MaxPool1d
+from models.blocks import BatchNorm1d, Conv1d, InnerNorm1d, MaxPool1d
 from toolbox.errors import UsageError
 
 KERNEL, GRID_KERNEL, GRID_STEM_KERNEL = 5, 3, 7
@@ -25,7 +22,7 @@ def _stem(channels: int, width: int, kernel: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, BatchNorm1d(width), MaxPool1d(3, 2, 1), nn.ReLU())
 
 
-def _groups(
+def in_groups(
     block: Callable[[int, int, int], nn.Module], width_in: int, blocks: Sequence[int], widths: Sequence[int]
 ) -> nn.Sequential:
     """A group of `block(width_in, width, stride)` for each of `widths`; all but the first halve the time axis."""
@@ -66,7 +63,7 @@ class ResNet1d(nn.Module):
     def __init__(self, spec: DataSpec, *, blocks: Sequence[int], widths: Sequence[int], stem: int = 32) -> None:
         super().__init__()
         self.stem = _stem(spec.channels, stem, KERNEL, 1)
-        self.groups = _groups(BasicBlock, stem, blocks, widths)
+        self.groups = in_groups(BasicBlock, stem, blocks, widths)
         self.head = nn.Linear(widths[-1], len(spec.classes))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,49 +121,9 @@ class ResNet1dGrid(nn.Module):
             what = f"the layout is {layout[:40]!r}, must be letters c, n and a with at least one c"
             raise UsageError(what, hint="layout=cna or layout=cnacna")
         self.stem = _stem(spec.channels, stem, GRID_STEM_KERNEL, 2)
-        self.groups = _groups(partial(GridBlock, layout=layout), stem, blocks, filters)
+        self.groups = in_groups(partial(GridBlock, layout=layout), stem, blocks, filters)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(filters[-1], len(spec.classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.dropout(self.groups(self.stem(x)).mean(2)))
-
-
-def _conv(width_in: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    return [Conv1d(width_in, width, kernel, stride, kernel // 2, bias=False), BatchNorm1d(width)]
-
-
-class XBlock(nn.Module):
-    """(B, width_in, T) -> (B, width, T / stride); the shortcut averages before it is projected."""
-
-    def __init__(self, width_in: int, width: int, stride: int, *, kernel: int) -> None:
-        super().__init__()
-        self.path = nn.Sequential(*_conv(width_in, width, kernel, stride), nn.ReLU(), *_conv(width, width, kernel))
-        average = [AvgPool1d(2, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
-        self.shortcut = nn.Sequential(*average, *(_conv(width_in, width, 1) if width_in != width else []))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.path(x) + self.shortcut(x))
-
-
-class XResNet1d(nn.Module):
-    """(B, C, T) -> logits (B, K): a stem of three convolutions, groups of blocks, mean and maximum over time, linear.
-
-    Every group but the first halves the time axis.
-    """
-
-    def __init__(
-        self, spec: DataSpec, *, blocks: Sequence[int], widths: Sequence[int], kernel: int = 5, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        stem = widths[0]
-        first, second = _conv(spec.channels, stem // 2, kernel, 2), _conv(stem // 2, stem // 2, kernel)
-        third = _conv(stem // 2, stem, kernel)
-        self.stem = nn.Sequential(*first, nn.ReLU(), *second, nn.ReLU(), *third, nn.ReLU())
-        self.groups = _groups(partial(XBlock, kernel=kernel), stem, blocks, widths)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * widths[-1], len(spec.classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.groups(self.stem(x))
-        return self.head(self.dropout(torch.cat([x.mean(2), x.amax(2)], 1)))

@@ -4,7 +4,7 @@
 are random, of the shape of `spec`.
 
 A multiply-accumulate is one multiplication with its addition. The count includes convolutions, linear and recurrent
-layers and matrix products (attention), but no elementwise operations.
+layers and matrix products (attention), but no elementwise operations or Fourier transforms.
 """
 
 import inspect
