@@ -74,7 +74,10 @@ def _tables(source: Path, request: Request) -> Arrays:
 
 
 def _there(source: Path, rows: Arrays, rate_hz: int, request: Request) -> Indices:
-    """The records with files at this rate. Raises DataError without any, and unless --bad-rows drop for missing ones."""
+    """The records with files at this rate.
+
+    Raises DataError without any, and for missing files without --bad-rows drop.
+    """
     found = {rate: _present(source, rows, rate) for rate in PATHS}
     here, count = found[rate_hz], len(found[rate_hz])
     if here.all():

@@ -78,7 +78,7 @@ def _rows(source: Path, name: str) -> list[dict[str, str]]:
     try:
         with reading(source), opened_in(source, name) as file:
             rows = [*csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), restval="")]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"the table cannot be read: {error}", where=where, hint=HINT) from error
     if not rows:
         raise DataError("the table has no rows", where=where, hint=HINT)
