@@ -7,6 +7,7 @@ the fault. Caches and checksums keep the text of the faults. The module imports 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
@@ -116,13 +117,20 @@ def read_some(source: Path, names: Sequence[str], *, rate_hz: float, samples: in
     if source.is_dir():
         return [_attempt(source / (name + PARTS[0]), rate_hz, samples) for name in names]
     found = []
-    with reading(source), ZipFile(source) as archive, files.folder() as there:  # the caller has checked the members
+    with reading(source), files.folder() as there:
+        archive = _archive(source, source.stat().st_mtime_ns)
         for name in names:
             for part in PARTS:
                 if archive.getinfo(name + part).file_size <= LARGEST_FILE:
                     (there / (PurePosixPath(name).name + part)).write_bytes(archive.read(name + part))
             found.append(_attempt(there / (PurePosixPath(name).name + PARTS[0]), rate_hz, samples))
     return found
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, changed_ns: int) -> ZipFile:
+    """An open zip, whose members the caller has checked; a process reads the directory of a large one once."""
+    return ZipFile(path)
 
 
 def _attempt(header: Path, rate_hz: float, samples: int) -> Samples | str:
