@@ -205,7 +205,7 @@ def section(name: str, dataset: Dataset) -> str:
         facts.append(f"- **Classes**: {code(dataset.classes)}{weights}.")
     if dataset.label_sets:
         sets = (f"`{key}` ({phrase})" for key, phrase in dataset.label_sets.items())
-        facts.append(f"- **Labels**, several a record, by `--labels`: {', '.join(sets)}.")
+        facts.append(f"- **Labels** by `--labels`: {', '.join(sets)}.")
     if dataset.files.needs:
         facts.append(found(dataset.files, name))
     elif dataset.generated:

@@ -50,6 +50,9 @@ HALVES = Cohort(
     test=tuple(f"p{number:02}" for number in range(13, 25)),
     words="the first half of the generated patients trains, the second tests",
 )
+# The set of one rhythm a record, and the set that several databases share, in --labels.
+RHYTHM = {"rhythm": "one rhythm a record, by --label-map"}
+CHALLENGE_2021 = {"challenge": "26 diagnoses of the PhysioNet/CinC Challenge 2021"}
 UCR_FORMS = (".ts", ".tsv", ".txt", ".arff", "")  # in the order in which they are looked for
 OF_BEATS = "fraction of the beat's range"
 BOTH_SIDES = "one patient's beats stand on both sides"
@@ -87,6 +90,7 @@ DATASETS: dict[str, Dataset] = {
             finder="loaders.datasets.chapman_records:find",
         ),
         view="record",
+        label_sets={**RHYTHM, **CHALLENGE_2021},
         bad_rows="drop",
     ),
     "cinc2017": Dataset(
@@ -208,6 +212,7 @@ DATASETS: dict[str, Dataset] = {
             "form": "19 statements on the form of the ECG",
             "rhythm": "12 statements on the rhythm",
             "all": "all 71 statements",
+            **CHALLENGE_2021,
         },
         without=("label_map",),
     ),
@@ -246,6 +251,7 @@ DATASETS: dict[str, Dataset] = {
         family="twelve_lead",
         generated=True,
         view="record",
+        label_sets=RHYTHM,
     ),
     "synth_strips": Dataset(
         "loaders.synthetic.strips:load",

@@ -111,22 +111,22 @@ class StripOptions(Options):
 
 @dataclass(frozen=True)
 class TwelveLeadOptions(Options):
-    """Twelve-lead records of one length; `leads` None for all."""
+    """Twelve-lead records of one length; `leads` None for all, `labels` None for the first set of the dataset."""
 
     leads: str | None = None
     rate: float = 500
     filter: str = "none"
     normalise: str = "none"
     label_map: str = _of_sides("rhythm4")
+    labels: str | None = _of_sides(None)
+    unlabelled: str = _of_sides("drop")
 
 
 @dataclass(frozen=True)
 class StatementOptions(TwelveLeadOptions):
-    """Twelve-lead records with any number of statements each; `labels` None for the first set of the dataset."""
+    """Twelve-lead records with any number of statements each."""
 
     rate: float = 100
-    labels: str | None = _of_sides(None)
-    unlabelled: str = _of_sides("drop")
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,12 @@ OPTION_FLAGS = (
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
              path="file or name", family="beats twelve_lead statements"),
-        Flag("--labels", DATA, "set of classes of records with several labels each: of ptbxl super (default), sub, "
-             "diagnostic, form, rhythm or all statements", metavar="NAME", family="statements",
+        Flag("--labels", DATA, "set of classes: of ptbxl super (default), sub, diagnostic, form, rhythm, all, challenge; "
+             "of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021)",
+             metavar="NAME", family="twelve_lead statements",
              elsewhere="label-set task-labels"),
-        Flag("--unlabelled", DATA, "records without a label of the set: drop (default), or keep as rows of no class",
-             metavar="HOW", family="statements"),
+        Flag("--unlabelled", DATA, "records without a label, of sets with several a record: drop (default), or keep as "
+             "rows of no class", metavar="HOW", family="twelve_lead statements"),
     ), rare=True),
     Group("strips, labelled as a whole (cinc2017, synth_strips)", (
         Flag("--drop-labels", DATA, "labels of the records to leave out", metavar="L,L", family="strips"),

@@ -228,6 +228,23 @@ def read_all(source: TwelveLeadFiles, folder: Path) -> Arrays:
     return {"samples": samples} | {key: np.array(own, str) for key, own in facts.items()}
 
 
+def read_codes(source: TwelveLeadFiles) -> Arrays:
+    """The record (R,) of each WFDB header, and the text (R,) of its SNOMED CT codes, with commas between them."""
+    with reading(source.path), _open_texts(source) as read:
+        found = [",".join(DX.findall(read(file).decode("ascii", errors="replace"))) for file in source.files.values()]
+    return {"record": np.array([*source.files], str), "codes": np.array(found, str)}
+
+
+@contextmanager
+def _open_texts(source: TwelveLeadFiles) -> Iterator[Callable[[str], bytes]]:
+    """The function that reads a file of the source."""
+    if source.path.is_dir():
+        yield lambda file: (source.path / file).read_bytes()[:LARGEST_FILE]
+        return
+    with opened(source.path) as archive:
+        yield lambda file: archive.read(file)[:LARGEST_FILE]
+
+
 def _read(source: TwelveLeadFiles) -> Iterator[tuple[str, tuple[Samples, str] | str]]:
     """The name of each record, and its samples and rhythm, or its fault."""
     names, workers = list(source.files), min(WORKERS, os.cpu_count() or 1)

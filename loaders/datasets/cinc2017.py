@@ -133,7 +133,7 @@ def read_record(header: Path) -> tuple[NDArray[np.int16], float]:
         samples = wfdb_signal.room(header, 0, leads, stated)
         signal = np.fromfile(header.with_name(leads[0].file), "<i2", samples, offset=leads[0].offset)
         wfdb_signal.compare_sum(0, leads[0], int(signal.sum(dtype=np.int64)))
-        if (missing := signal == wfdb_signal.MISSING).any():
+        if (missing := signal == wfdb_signal.MISSING["16"]).any():
             raise ValueError(f"sample {int(missing.argmax())} is missing")
     return signal.astype(np.int16), leads[0].gain
 

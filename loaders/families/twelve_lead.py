@@ -31,6 +31,7 @@ RATE_HZ, SAMPLES = 500, 5000
 STEPS_PER_MV = 1000.0
 TEST_SEED = 42
 FLAT = 1e-6  # a lead with a smaller interquartile range is flat, and stays 0
+UNLABELLED = {"drop": "are left out", "keep": "are rows of no class"}
 # The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record's lead",
@@ -86,6 +87,43 @@ class TwelveLeadPlan:
         )  # fmt: skip
         of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
         return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
+
+    def with_labels(
+        self, arrays: Arrays, checksum: str, y: NDArray[np.int64], classes: tuple[str, ...], *, source: str = "",
+        refused: int = 0,
+    ) -> Data:  # fmt: skip
+        """The dataset of the arrays with any number of labels a record, y (R, K); `refused` records were unusable.
+
+        TEST_SEED draws the test records with each set of labels in proportion, among records without a label, too.
+        Raises UsageError for a --label-map, DataError for an empty split.
+        """
+        request, asked, where = self.request, self.request.options, self.request.where
+        if asked.label_map != TwelveLeadOptions.label_map:
+            raise UsageError("--label-map is of one rhythm a record", where=where, hint="leave it out, or --labels")
+        pick("unlabelled", UNLABELLED, asked.unlabelled)
+        parts = splits.divide(y, request.val_fraction, request.seed, test_seed=TEST_SEED, where=where)
+        *sides, drawn = parts
+        bare = int((y.sum(1) == 0).sum())
+        if asked.unlabelled == "drop":
+            sides = [side[y[side].sum(1) > 0] for side in sides]
+        for name, side in zip(("training", "test"), (sides[0], sides[2]), strict=True):
+            if not len(side):
+                raise DataError(f"no record is in {name}", where=where, hint="more records, or --unlabelled keep")
+        store, samples = stored(arrays, checksum, request, self.leads)
+        rows = [RecordRows(store, side, y[side], dropped=refused) for side in sides]
+        rule = [
+            f"records split at random, one a patient, stratified by labels, 80/20, seed {TEST_SEED} under every --seed"
+        ]
+        rule += [f"{refused:,} records that fail the checks in no side"] * (refused > 0)
+        rule += [f"{bare:,} records without a label {UNLABELLED[asked.unlabelled]}"] * (bare > 0)
+        spec = describe(
+            request, "; ".join([*rule, drawn]), samples=samples, rate_hz=asked.rate,
+            unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads), classes=classes,
+            source=source,
+        )  # fmt: skip
+        of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} {'|'.join(classes)}"
+        digest = hashlib.sha256(of.encode() + y.tobytes()).hexdigest()
+        return Data(spec, rows[0], rows[1], lambda: rows[2], digest)
 
 
 def parse_leads(text: str | None) -> tuple[int, ...]:

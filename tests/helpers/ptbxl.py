@@ -8,7 +8,7 @@ import numpy as np
 
 from loaders.synthetic import twelve_lead
 
-HEAD = ("ecg_id", "patient_id", "age", "report", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
+HEAD = ("ecg_id", "patient_id", "age", "report", "scp_codes", "heart_axis", "strat_fold", "filename_lr", "filename_hr")
 # Name, diagnostic, form, rhythm, class and subclass: of a diagnostic statement, one that is also of form, and others.
 STATEMENTS = (
     ("NORM", 1, 0, 0, "NORM", "NORM"), ("IMI", 1, 0, 0, "MI", "IMI"), ("ILMI", 1, 0, 0, "MI", "IMI"),
@@ -27,6 +27,7 @@ CODES = (
     {"NORM": 100.0, "SR": 0.0}, {"IMI": 50.0, "ILMI": 0.0, "AFIB": 0.0}, {"LVH": 15.0, "NDT": 100.0, "SR": 0.0},
     {"CLBBB": 100.0}, {"PVC": 100.0, "SR": 0.0},
 )  # fmt: skip
+AXES = ("", "LAD", "ARAD")
 RECORDS = 20
 # Two records a fold, of one patient in the odd folds.
 FOLDS = [k // 2 + 1 for k in range(RECORDS)]
@@ -54,7 +55,15 @@ def path(number: int, rate_hz: int) -> str:
 def row(k: int) -> dict[str, object]:
     """The row of record k in ptbxl_database.csv; reports may have several lines."""
     number = NUMBERS[k]
-    cells = (number, f"{PATIENTS[k]}.0", "56.0", 'sinus rhythm,\n"normal"', str(CODES[k % len(CODES)]), FOLDS[k])
+    cells = (
+        number,
+        f"{PATIENTS[k]}.0",
+        "56.0",
+        'sinus rhythm,\n"normal"',
+        str(CODES[k % len(CODES)]),
+        AXES[k % 3],
+        FOLDS[k],
+    )
     return dict(zip(HEAD, (*cells, path(number, 100), path(number, 500)), strict=True))
 
 

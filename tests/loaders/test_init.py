@@ -67,7 +67,7 @@ def test_omitted_options_have_the_declared_defaults() -> None:
         asked, own = options_of(name, {"rr_features": False, **dict.fromkeys(dataset.options)})
         assert asked == FAMILIES[dataset.family]()
         assert own == {}
-        assert dataset.without == tuple(set(vars(asked)) - set(dataset.options))
+        assert {*dataset.without} == set(vars(asked)) - set(dataset.options)
 
 
 def test_options_of_labels_and_splits_alone_are_those_of_sides() -> None:

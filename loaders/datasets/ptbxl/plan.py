@@ -18,6 +18,7 @@ from loaders import filters, splits
 from loaders.base import Data, describe
 from loaders.declaration import Request
 from loaders.families import twelve_lead
+from loaders.families.twelve_lead import UNLABELLED
 from loaders.files.cache import Arrays
 from loaders.formats.twelve_leads import LEADS
 from loaders.records import RecordRows
@@ -26,7 +27,6 @@ from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 BY_FOLD = 0.1  # the default of --val-fraction: validation is the publisher's fold
-UNLABELLED = {"drop": "are left out", "keep": "are rows of no class"}
 SIDES = ("training", "validation", "test")
 
 

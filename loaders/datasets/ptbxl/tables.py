@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from loaders.families import diagnoses
+from loaders.families.diagnoses import OF_AXIS, OF_STATEMENT
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import opened_in
@@ -25,6 +27,7 @@ from loaders.formats.twelve_leads import PARTS
 from loaders.splits import Indices
 from toolbox.errors import DataError
 
+SHARED, AXIS = "challenge", "heart_axis"
 DATABASE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 FOLDS = 10
 PATHS = {100: "filename_lr", 500: "filename_hr"}  # the column of a record's file, by rate in Hz
@@ -42,6 +45,9 @@ HINT = "the file as it is on physionet.org (ptb-xl)"
 
 def labelled(tables: Arrays, labels: str) -> tuple[tuple[str, ...], Indices]:
     """The classes of the set `labels`, sorted, and the labels (N, K) of all records of the tables."""
+    if labels == SHARED:
+        statements = diagnoses.labelled(tables["scp_codes"].tolist(), OF_STATEMENT)
+        return diagnoses.CLASSES, statements | diagnoses.labelled(tables[AXIS].tolist(), OF_AXIS)
     column, counts = SETS[labels]
     known = zip(
         tables["statement"].tolist(), tables[column or "statement"].tolist(), tables[counts or "any"], strict=True
@@ -116,6 +122,7 @@ def _read_records(rows: list[dict[str, str]], known: set[str], source: str) -> A
         "patient_id": lambda cell: str(_whole(cell)),
         "scp_codes": partial(_codes, known),
         "strat_fold": _fold,
+        AXIS: str,
         **dict.fromkeys(PATHS.values(), _path),
     }
     _columns(rows, [*readers], where)

@@ -21,7 +21,7 @@ def benchmark(labels: str, codes: dict[str, float]) -> set[str]:
 
 
 def test_the_sets_of_labels_are_those_that_are_declared() -> None:
-    assert [*DATASETS["ptbxl"].label_sets] == [*tables.SETS] == [*ptbxl.SETS]
+    assert [*DATASETS["ptbxl"].label_sets] == [*tables.SETS, tables.SHARED] == [*ptbxl.SETS, "challenge"]
 
 
 @pytest.mark.parametrize("labels", ptbxl.SETS)
