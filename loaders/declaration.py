@@ -193,8 +193,8 @@ OPTION_FLAGS = (
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
              path="file or name", family="beats twelve_lead statements"),
-        Flag("--labels", DATA, "set of classes: of ptbxl super (default), sub, diagnostic, form, rhythm, all, challenge; "
-             "of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021)",
+        Flag("--labels", DATA, "classes of a record: of ptbxl super (default), sub, diagnostic, form, rhythm, all, "
+             "challenge; of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021)",
              metavar="NAME", family="twelve_lead statements",
              elsewhere="label-set task-labels"),
         Flag("--unlabelled", DATA, "records without a label, of sets with several a record: drop (default), or keep as "

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from toolbox.errors import ResourceError
 
-P, R = TypeVar("P"), TypeVar("R")
+P = TypeVar("P")
+R = TypeVar("R")
 AHEAD = 3  # parts in progress per process
 
 
