@@ -50,6 +50,9 @@ HALVES = Cohort(
     test=tuple(f"p{number:02}" for number in range(13, 25)),
     words="the first half of the generated patients trains, the second tests",
 )
+# The set of one rhythm a record, and the set that several databases share, in --labels.
+RHYTHM = {"rhythm": "one rhythm a record, by --label-map"}
+CHALLENGE_2021 = {"challenge": "26 diagnoses of the PhysioNet/CinC Challenge 2021"}
 UCR_FORMS = (".ts", ".tsv", ".txt", ".arff", "")  # in the order in which they are looked for
 OF_BEATS = "fraction of the beat's range"
 BOTH_SIDES = "one patient's beats stand on both sides"
@@ -87,6 +90,7 @@ DATASETS: dict[str, Dataset] = {
             finder="loaders.datasets.chapman_records:find",
         ),
         view="record",
+        label_sets={**RHYTHM, **CHALLENGE_2021},
         bad_rows="drop",
     ),
     "cinc2017": Dataset(
@@ -186,6 +190,32 @@ DATASETS: dict[str, Dataset] = {
         row_form="kaggle",
         lowest=0,
     ),
+    "ptbxl": Dataset(
+        "loaders.datasets.ptbxl.records:load",
+        "21,799 twelve-lead records of 10 s of 18,869 patients, with all their statements, divided by patient",
+        source="PTB-XL, PhysioNet",
+        licence="CC BY 4.0",
+        cites=("wagner2020", "strodthoff2021", "goldberger2000"),
+        family="statements",
+        files=Files(
+            needs="ptbxl_database.csv, scp_statements.csv and WFDB records (*.hea, *.dat)",
+            put="the PTB-XL zip of physionet.org (1.0.3 or 1.0.1), or its folder,",
+            marks=("ptbxl_database.csv", "scp_statements.csv"),
+            enough=(("ptbxl_database.csv", "scp_statements.csv", "*.hea"),),
+            remotes=(Remote("ptb-xl-1.0.3.zip", "https://physionet.org/content/ptb-xl/get-zip/1.0.3/"),),
+        ),
+        view="record",
+        label_sets={
+            "super": "5 superclasses of the diagnostic statements",
+            "sub": "their 23 subclasses",
+            "diagnostic": "44 diagnostic statements",
+            "form": "19 statements on the form of the ECG",
+            "rhythm": "12 statements on the rhythm",
+            "all": "all 71 statements",
+            **CHALLENGE_2021,
+        },
+        without=("label_map",),
+    ),
     "synth": Dataset(
         "loaders.synthetic.beats:load",
         "15,000 generated beats in the layout and imbalance of ecg",
@@ -221,6 +251,7 @@ DATASETS: dict[str, Dataset] = {
         family="twelve_lead",
         generated=True,
         view="record",
+        label_sets=RHYTHM,
     ),
     "synth_strips": Dataset(
         "loaders.synthetic.strips:load",
@@ -284,6 +315,8 @@ def options_of(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, An
         flag = f"--{foreign.replace('_', '-')}"
         what = f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}"
         raise UsageError(what, hint=f"leave {flag} out")
+    if "labels" in asked and dataset.label_sets:
+        pick("labels", dataset.label_sets, asked["labels"])
     family = FAMILIES[dataset.family]
     of_family = family.__dataclass_fields__
     own = {option: value for option, value in (dataset.options | asked).items() if option not in of_family}
@@ -325,8 +358,9 @@ def get_data(
         raise UsageError(what, hint=f"one of {', '.join(key for key, each in DATASETS.items() if not each.generated)}")
     normal = rows.normal_class(dataset.classes, normal_class) if detect and dataset.finds_normal else None
     request = Request(
-        name, dataset, root, data_file, of_family, bad_rows or dataset.bad_rows, val_fraction, seed, normal, own
-    )
+        name, dataset, root, data_file, of_family, bad_rows or dataset.bad_rows, val_fraction, seed, normal, own,
+        workers=workers,
+    )  # fmt: skip
     load = loaded(dataset.target)
     data = load(request)
     if errors.is_yours(errors.source(load)[0]):

@@ -111,13 +111,22 @@ class StripOptions(Options):
 
 @dataclass(frozen=True)
 class TwelveLeadOptions(Options):
-    """Twelve-lead records of one length; `leads` None for all."""
+    """Twelve-lead records of one length; `leads` None for all, `labels` None for the first set of the dataset."""
 
     leads: str | None = None
     rate: float = 500
     filter: str = "none"
     normalise: str = "none"
     label_map: str = _of_sides("rhythm4")
+    labels: str | None = _of_sides(None)
+    unlabelled: str = _of_sides("drop")
+
+
+@dataclass(frozen=True)
+class StatementOptions(TwelveLeadOptions):
+    """Twelve-lead records with any number of statements each."""
+
+    rate: float = 100
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class ChartOptions:
 OPTION_FLAGS = (
     Group("tables of your own", (
         Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
-             metavar="C", family="table", tags="other-file", elsewhere="label labels label-col target target-column"),
+             metavar="C", family="table", tags="other-file", elsewhere="label label-col target target-column"),
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
              elsewhere="group groups group-column patient-column subject-column"),
@@ -163,27 +172,33 @@ OPTION_FLAGS = (
              metavar="HZ", check=POSITIVE, family="table", tags="other-file recording",
              elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
     ), rare=True),
-    Group("recordings (mitdb, synth_patients, chapman, synth_rhythms)", (
+    Group("recordings (mitdb, synth_patients, chapman, ptbxl, synth_rhythms)", (
         Flag("--leads", DATA, "leads, one channel each, | between alternatives: MLII,V1|V5 (default MLII, of "
              "twelve-lead records all); with --predict leads of the recording, -NAME for an inverted one",
-             metavar="L,L", family="beats twelve_lead", tags="recording", elsewhere="lead channel channels"),
+             metavar="L,L", family="beats twelve_lead statements", tags="recording", elsewhere="lead channel channels"),
         Flag("--window", DATA, "start and end of a beat in s around the R peak (default --window=-0.4,0.8)",
              metavar="S,S", family="beats"),
-        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500)", type=float,
-             metavar="HZ", check=between(10, 1000), family="beats twelve_lead",
-             elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500); of ptbxl 100 (default) "
+             "or 500, as published", type=float, metavar="HZ", check=between(10, 1000),
+             family="beats twelve_lead statements", elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
         Flag("--filter", DATA, "none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +",
-             metavar="F", family="beats twelve_lead"),
+             metavar="F", family="beats twelve_lead statements"),
         Flag("--normalise", DATA, "none (default; mV), record (median and IQR of the lead), beat (mean 0, sd 1) or "
              "typical (minus the record's typical beat); of strips and twelve-lead records none, record or center "
-             "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead"),
+             "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead statements"),
         Flag("--rr-features", DATA, "RR intervals and their ratios as features next to the signal; they look one beat "
              "ahead", type=bool, family="beats", task="classify"),
         Flag("--p-waves", DATA, "similarity of the P wave to earlier P waves, as features next to the signal",
              type=bool, family="beats", task="classify"),
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
-             path="file or name", family="beats twelve_lead"),
+             path="file or name", family="beats twelve_lead statements"),
+        Flag("--labels", DATA, "classes of a record: of ptbxl super (default), sub, diagnostic, form, rhythm, all, "
+             "challenge; of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021)",
+             metavar="NAME", family="twelve_lead statements",
+             elsewhere="label-set task-labels"),
+        Flag("--unlabelled", DATA, "records without a label, of sets with several a record: drop (default), or keep as "
+             "rows of no class", metavar="HOW", family="twelve_lead statements"),
     ), rare=True),
     Group("strips, labelled as a whole (cinc2017, synth_strips)", (
         Flag("--drop-labels", DATA, "labels of the records to leave out", metavar="L,L", family="strips"),
@@ -205,6 +220,7 @@ FAMILIES: dict[str, type[Options]] = {
     "beats": BeatOptions,
     "strips": StripOptions,
     "twelve_lead": TwelveLeadOptions,
+    "statements": StatementOptions,
     "table": TableOptions,
 }
 
@@ -221,7 +237,8 @@ class Dataset:
     (`row_forms.SYMBOLS`); recordings can be classified with both only. `cohort` is the published split by patient,
     `scored` are the classes of the publisher's score. `lowest` is the number of the first class in a table with
     numbers. A dataset that `finds_normal` divides the rows of the normal class itself (`Request.normal_class`). `cites`
-    are its publications: keys of `toolbox/reports/references.bib`, or BibTeX entries.
+    are its publications: keys of `toolbox/reports/references.bib`, or BibTeX entries. `label_sets` are the sets of
+    classes of --labels, with a description of each; the first is the default.
     """
 
     target: str | Callable[..., Any]
@@ -245,6 +262,7 @@ class Dataset:
     bad_rows: str = "error"
     lowest: int | None = None
     finds_normal: bool = False
+    label_sets: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
     cites: tuple[str, ...] = ()
@@ -267,8 +285,8 @@ class Request:
     """A request for the dataset `name`: its options, its source, and the division of its rows.
 
     `options` are the options of its family, `own` the values of its own flags by name. `val_fraction` is a part of the
-    training rows or a `Fold`, drawn with `seed`. `normal_class` is set if the dataset divides its rows for anomaly
-    detection.
+    training rows or a `Fold`, drawn with `seed`. `workers` processes read large files (0: one per core).
+    `normal_class` is set if the dataset divides its rows for anomaly detection.
     """
 
     name: str
@@ -281,6 +299,7 @@ class Request:
     seed: int
     normal_class: str | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
+    workers: int = 0
 
     @property
     def folder(self) -> Path:

@@ -33,7 +33,7 @@ class RecordStore:
     of its leads, its name, and a hash of its samples.
 
     A network gets the `leads` (numbers of channels) in their order, as (sample - zero) * factor; both are (R, leads)
-    float32.
+    float32. `number` (R,) is the number of each record in its source, None for 0, 1, ...
     """
 
     flat: NDArray[np.int16]
@@ -44,6 +44,7 @@ class RecordStore:
     zero: NDArray[np.float32]
     factor: NDArray[np.float32]
     leads: tuple[int, ...] = (0,)
+    number: NDArray[np.int64] | None = None
     copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -111,7 +112,7 @@ class RecordRows:
 
     @property
     def index(self) -> NDArray[np.int64]:
-        return self.of
+        return self.of if self.store.number is None else self.store.number[self.of]
 
     @property
     def record(self) -> NDArray[np.str_]:

@@ -292,7 +292,7 @@ def fill(
         missing = part.missing(store.missing(windows))  # another process may have drawn some
         chunks = [missing[begin : begin + CHUNK] for begin in range(0, len(missing), CHUNK)]
         signals = ([windows[each]() for each in chunk] for chunk in chunks)
-        values: Any = drawing.drawn(signals, how, drawing.processes(len(missing), workers))
+        values: Any = drawing.drawn(signals, how, workers, charts=len(missing))
         title, done = f"charts {how.sheet.layout.name}", len(windows) - len(missing)
         log.info("drawing %s charts of layout %s into %s", f"{len(missing):,}", how.sheet.layout.name, store.folder)
         with closing(values), terminal.bar(desc=title, total=len(windows), initial=done, unit="chart") as bar:

@@ -21,6 +21,7 @@ from loaders.base import Data
 from loaders.datasets import chapman_records
 from loaders.datasets.chapman_records import CSV, WFDB, TwelveLeadFiles
 from loaders.declaration import Request
+from loaders.families import diagnoses
 from loaders.families.labels import ALIASES, RHYTHMS
 from loaders.families.twelve_lead import TwelveLeadPlan
 from loaders.files.archives import opened, reading
@@ -81,6 +82,7 @@ def _text(cell: object) -> str:
 
 
 VERSION = 1  # raised when recordings or rows are read in another way
+ONE_EACH = "rhythm"  # the set of --labels with one rhythm a record
 LABELS, QUALITY = "Diagnostics.xlsx", "quality.csv"
 QUALITY_HEAD = ("record", "fault")
 SOURCES = {
@@ -104,9 +106,29 @@ def load(request: Request) -> Data:
     with reading(source.path):
         key = fingerprint(*source.paths)
     arrays, checksum = cached(request.cache / f"records-v{VERSION}-{key}", read, by_record=["samples"])
+    if request.options.labels not in (None, ONE_EACH):
+        return _diagnosed(plan, arrays, checksum, source=source, key=key)
     arrays, absent = _labelled(arrays, source, request)
     _report(arrays, absent, source, request)
     return plan.data(arrays, checksum, source=SOURCES[source.kind], refused=len(arrays["failed"]))
+
+
+def _diagnosed(plan: TwelveLeadPlan, arrays: Arrays, checksum: str, *, source: TwelveLeadFiles, key: str) -> Data:
+    """The records with the diagnoses of the challenge. Raises DataError for recordings without SNOMED CT codes."""
+    request = plan.request
+    if source.kind != WFDB:
+        what = f"--labels {request.options.labels} needs SNOMED CT codes, which the CSV files do not have"
+        raise DataError(
+            what, where=str(source.path), hint="WFDB records (ecg-arrhythmia of PhysioNet, or a challenge's)"
+        )
+    build = partial(chapman_records.read_codes, source)
+    found, _ = cached(request.cache / f"codes-v{VERSION}-{key}", build)
+    _report(arrays, {}, source, request)
+    codes = dict(zip(found["record"].tolist(), found["codes"].tolist(), strict=True))
+    texts = [codes[name].replace(" ", "") for name in arrays["record"].tolist()]
+    y = diagnoses.labelled(texts, diagnoses.OF_CODE, ",")
+    refused = len(arrays["failed"])
+    return plan.with_labels(arrays, checksum, y, diagnoses.CLASSES, source=SOURCES[WFDB], refused=refused)
 
 
 def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, dict[str, str]]:

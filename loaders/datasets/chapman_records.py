@@ -11,7 +11,7 @@ and checksums keep the text of the faults.
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.families import labels, twelve_lead
+from loaders.files import building
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays, gathered
 from loaders.files.sources import log, topmost
-from loaders.formats import wfdb, wfdb_signal
+from loaders.formats import twelve_leads
 from loaders.formats.csv.text import AROUND, is_number
-from loaders.formats.lead_names import millivolts
-from loaders.formats.wfdb_header import WfdbLead
+from loaders.formats.twelve_leads import LARGEST, LARGEST_FILE, LEADS, UNIT, UNREADABLE, WITHOUT_LEADS, Fault, Samples
 from toolbox import files as temporary
 from toolbox import terminal
 from toolbox.errors import CommanderError, DataError
@@ -39,20 +39,9 @@ from toolbox.errors import CommanderError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-Samples = NDArray[np.int16]
-LARGEST_FILE = 2**23  # bytes; a CSV of the database has less than 2**20
 LEAST_UV = 20  # of a record's span; below it the numbers are in another unit
 DX = re.compile(r"^#\s*Dx:\s*(.*)$", re.MULTILINE)
-UNREADABLE, LACKING, LENGTH = "cannot be read", "values are missing", "another length"
-RATE, LEADS = "another rate", "leads are missing"
-FLAT, UNIT = "a lead is flat", "no microvolts"
-
-
-class Fault(Exception):
-    """The reason for which a record is left out."""
-
-    def __init__(self, kind: str, what: str) -> None:
-        super().__init__(f"{kind}: {what}")
+FLAT = "a lead is flat"
 
 
 def of_csv(content: bytes) -> Samples:
@@ -62,10 +51,10 @@ def of_csv(content: bytes) -> Samples:
     first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     cells = [cell.strip(AROUND) for cell in first.split(",")]
     header = any(cell and not is_number(cell) for cell in cells)
-    names = cells if header else list(twelve_lead.LEADS)
+    names = cells if header else list(LEADS)
     if len(cells) != len(names):
-        raise Fault(LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(twelve_lead.LEADS)}")
-    places = _ordered(names)
+        raise Fault(WITHOUT_LEADS, f"it has {len(cells)} columns without names, the twelve leads are {len(LEADS)}")
+    places = twelve_leads.ordered(names)
     layout: dict[str, Any] = {"header": None, "skiprows": int(header), "encoding": "utf-8-sig"}
     try:
         try:
@@ -79,7 +68,7 @@ def of_csv(content: bytes) -> Samples:
 
 def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fault:
     """The fault of the first cell of a lead that is no number."""
-    for lead, place in zip(twelve_lead.LEADS, places, strict=True):
+    for lead, place in zip(LEADS, places, strict=True):
         for row, cell in enumerate(table[place].dropna()):
             if (text := cell.strip(AROUND)) and not is_number(text):
                 what = f"lead {lead} has {cell[:40]!r} about line {row + 1 + header}, which is no number"
@@ -89,65 +78,21 @@ def _no_number(table: "pd.DataFrame", places: list[int], *, header: bool) -> Fau
 
 def of_wfdb(header: Path) -> tuple[Samples, str]:
     """The samples (12, 5000) of a record in microvolts, and the rhythm of the codes in its #Dx."""
-    try:
-        with wfdb.naming(header, "header"):
-            rate_hz, stated, leads = wfdb.facts(header)
-            codes = DX.findall(header.read_text("ascii", errors="replace"))
-        places = _ordered([lead.name for lead in leads])
-        if rate_hz != twelve_lead.RATE_HZ:
-            raise Fault(RATE, f"{rate_hz:g} Hz, not {twelve_lead.RATE_HZ}")
-        with wfdb.naming(header, "signal"):
-            signal = _microvolts(header, stated, leads, places)
-    except DataError as error:
-        raise Fault(UNREADABLE, error.what) from None
+    signal = twelve_leads.microvolts(header, rate_hz=twelve_lead.RATE_HZ)
+    codes = DX.findall(header.read_text("ascii", errors="replace"))
     rhythm = labels.of_codes(code.strip() for text in codes for code in text.split(","))
     return checked(signal), rhythm
 
 
-def _microvolts(header: Path, stated: int | None, leads: Sequence[WfdbLead], places: list[int]) -> NDArray[np.float64]:
-    """The leads at `places` (12, T), NaN for missing samples. Raises ValueError for a file unlike its header."""
-    first = leads[0]
-    same = {(lead.file, lead.format, lead.frame, lead.offset) for lead in leads}
-    if len(same) > 1 or (first.format, first.frame, *{lead.skew for lead in leads}) != ("16", 1, 0):
-        raise ValueError("its leads are not together in one file of format 16, which alone is read")
-    if odd := [lead for lead in leads if millivolts(lead.unit) is None]:
-        raise ValueError(f"lead {odd[0].name} is in {odd[0].unit}, not in volts")
-    path = header.with_name(first.file)
-    wfdb_signal.not_mat_5(path)
-    samples = wfdb_signal.room(header, 0, leads, stated)
-    if samples > LARGEST_FILE // len(leads):
-        raise ValueError(f"{path.name} has {samples} samples of each lead")
-    digital = np.fromfile(path, "<i2", samples * len(leads), offset=first.offset).reshape(samples, len(leads)).T
-    for place in places:
-        wfdb_signal.compare_sum(place, leads[place], int(digital[place].sum(dtype=np.int64)))
-    own = [leads[place] for place in places]
-    zero = np.array([lead.zero for lead in own])[:, None]
-    steps_per_uv = np.array([lead.gain / ((millivolts(lead.unit) or 1) * 1000) for lead in own])[:, None]
-    signal = (digital[places] - zero) / steps_per_uv
-    return np.where(digital[places] == wfdb_signal.MISSING["16"], np.nan, signal)
-
-
 def checked(signal: NDArray[np.float64]) -> Samples:
     """Rounded microvolts (12, T). Raises Fault for missing values, a flat lead or another unit."""
-    if signal.shape[1] != twelve_lead.SAMPLES:
-        raise Fault(LENGTH, f"{signal.shape[1]} samples, not {twelve_lead.SAMPLES}")
-    lacking = ~np.isfinite(signal)
-    if lacking.any():
-        lead, sample = np.argwhere(lacking)[0]
-        raise Fault(LACKING, f"{lacking.sum()}, the first in lead {twelve_lead.LEADS[lead]}, sample {sample}")
+    twelve_leads.check(signal, twelve_lead.SAMPLES)
     span = np.ptp(signal, axis=1)
-    if flat := [lead for lead, own in zip(twelve_lead.LEADS, span, strict=True) if own == 0]:
+    if flat := [lead for lead, own in zip(LEADS, span, strict=True) if own == 0]:
         raise Fault(FLAT, ", ".join(flat))
-    if span.max() < LEAST_UV or np.abs(signal).max() > twelve_lead.LARGEST:
+    if span.max() < LEAST_UV or np.abs(signal).max() > LARGEST:
         raise Fault(UNIT, f"the values lie between {signal.min():g} and {signal.max():g}")
     return np.round(signal).astype(np.int16)
-
-
-def _ordered(names: list[str]) -> list[int]:
-    try:
-        return twelve_lead.ordered(names)
-    except ValueError as error:
-        raise Fault(LEADS, str(error)) from None
 
 
 # In this order: a folder of CSV files or a zip; WFDB headers may be in many folders, with other tables.
@@ -264,7 +209,7 @@ def read_all(source: TwelveLeadFiles, folder: Path) -> Arrays:
         first: dict[str, str] = {}  # the record of each content
         with reading(source.path):
             for name, found in _read(source):
-                content = "" if isinstance(found, str) else twelve_lead.content(found[0])
+                content = "" if isinstance(found, str) else building.content(found[0])
                 if content in first:
                     found = f"{COPY}: of {first[content]}"
                 if isinstance(found, str):
@@ -281,6 +226,23 @@ def read_all(source: TwelveLeadFiles, folder: Path) -> Arrays:
         what = f"none of {len(source.files)} recordings can be used; {facts['failed'][0]}: {facts['fault'][0]}"
         raise DataError(what, where=str(source.path), hint=WOULD_DO)
     return {"samples": samples} | {key: np.array(own, str) for key, own in facts.items()}
+
+
+def read_codes(source: TwelveLeadFiles) -> Arrays:
+    """The record (R,) of each WFDB header, and the text (R,) of its SNOMED CT codes, with commas between them."""
+    with reading(source.path), _open_texts(source) as read:
+        found = [",".join(DX.findall(read(file).decode("ascii", errors="replace"))) for file in source.files.values()]
+    return {"record": np.array([*source.files], str), "codes": np.array(found, str)}
+
+
+@contextmanager
+def _open_texts(source: TwelveLeadFiles) -> Iterator[Callable[[str], bytes]]:
+    """The function that reads a file of the source."""
+    if source.path.is_dir():
+        yield lambda file: (source.path / file).read_bytes()[:LARGEST_FILE]
+        return
+    with opened(source.path) as archive:
+        yield lambda file: archive.read(file)[:LARGEST_FILE]
 
 
 def _read(source: TwelveLeadFiles) -> Iterator[tuple[str, tuple[Samples, str] | str]]:

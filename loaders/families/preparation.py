@@ -18,6 +18,7 @@ from loaders.families.beats import Recipe
 
 SPLIT = "split"  # an option that decides no sample
 FILTERED = "filter at the recording's own rate: {own[filter]}; then resampled to {spec.rate_hz:g} Hz"
+OF_RECORDS = ("the leads {named}, in mV", FILTERED, "{spec.samples} samples of the whole record", "in {unit}")
 # By row form, else by family.
 STEPS: dict[str, tuple[str, ...]] = {
     "window": (
@@ -33,7 +34,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         "from each R peak over 1.2 of the distance to the next one, at most {spec.samples} samples",
         "scaled to 0 to 1 by the minimum and maximum of the beat, with zeros behind it up to {spec.samples} samples",
     ),
-    "twelve_lead": ("the leads {named}, in mV", FILTERED, "{spec.samples} samples of the whole record", "in {unit}"),
+    "twelve_lead": OF_RECORDS,
+    "statements": OF_RECORDS,
     "strips": (
         "the lead {named}, in mV, at {spec.rate_hz:g} Hz; polarity: {own[polarity]} (upright inverts a record "
         "with downward QRS)",

@@ -6,8 +6,8 @@ its samples.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,17 +21,17 @@ from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
 from loaders.families.labels import LabelMap, rhythm_map
 from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
+from loaders.formats.twelve_leads import LARGEST, LEADS
 from loaders.records import RecordRows, RecordStore
 from toolbox import terminal
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 RATE_HZ, SAMPLES = 500, 5000
 STEPS_PER_MV = 1000.0
-LARGEST = 2**15 - 1  # steps
 TEST_SEED = 42
 FLAT = 1e-6  # a lead with a smaller interquartile range is flat, and stays 0
+UNLABELLED = {"drop": "are left out", "keep": "are rows of no class"}
 # The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record's lead",
@@ -60,11 +60,6 @@ class TwelveLeadPlan:
         pick("normalise", NORMALISATIONS, asked.normalise)
         return cls(request, rhythm_map(asked.label_map), parse_leads(asked.leads))
 
-    @property
-    def view(self) -> str:
-        """The options that change samples, as text."""
-        return f"{self.request.options.rate:g} {self.request.options.filter}"
-
     def data(self, arrays: Arrays, checksum: str, *, source: str = "", refused: int = 0) -> Data:
         """The dataset of the arrays; `refused` records were unusable.
 
@@ -83,15 +78,52 @@ class TwelveLeadPlan:
         if not len(test):
             raise DataError("no record is in test", where=where, hint="more records, or another --label-map")
         train, val, drawn = splits.drawn(y[rest], request.val_fraction, request.seed, where=where)
-        store, samples = _store(arrays, checksum, self)
+        store, samples = stored(arrays, checksum, request, self.leads)
         sides = [RecordRows(store, of, y[of], dropped=refused) for of in (rest[train], rest[val], test)]
         spec = describe(
             request, f"{_rule(labels.name, rhythm, y, refused)}; {drawn}", samples=samples, rate_hz=asked.rate,
             unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads),
             classes=tuple(labels.classes), source=source,
         )  # fmt: skip
-        of = f"{checksum} {self.view} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
+        of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
         return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
+
+    def with_labels(
+        self, arrays: Arrays, checksum: str, y: NDArray[np.int64], classes: tuple[str, ...], *, source: str = "",
+        refused: int = 0,
+    ) -> Data:  # fmt: skip
+        """The dataset of the arrays with any number of labels a record, y (R, K); `refused` records were unusable.
+
+        TEST_SEED draws the test records with each set of labels in proportion, among records without a label, too.
+        Raises UsageError for a --label-map, DataError for an empty split.
+        """
+        request, asked, where = self.request, self.request.options, self.request.where
+        if asked.label_map != TwelveLeadOptions.label_map:
+            raise UsageError("--label-map is of one rhythm a record", where=where, hint="leave it out, or --labels")
+        pick("unlabelled", UNLABELLED, asked.unlabelled)
+        parts = splits.divide(y, request.val_fraction, request.seed, test_seed=TEST_SEED, where=where)
+        *sides, drawn = parts
+        bare = int((y.sum(1) == 0).sum())
+        if asked.unlabelled == "drop":
+            sides = [side[y[side].sum(1) > 0] for side in sides]
+        for name, side in zip(("training", "test"), (sides[0], sides[2]), strict=True):
+            if not len(side):
+                raise DataError(f"no record is in {name}", where=where, hint="more records, or --unlabelled keep")
+        store, samples = stored(arrays, checksum, request, self.leads)
+        rows = [RecordRows(store, side, y[side], dropped=refused) for side in sides]
+        rule = [
+            f"records split at random, one a patient, stratified by labels, 80/20, seed {TEST_SEED} under every --seed"
+        ]
+        rule += [f"{refused:,} records that fail the checks in no side"] * (refused > 0)
+        rule += [f"{bare:,} records without a label {UNLABELLED[asked.unlabelled]}"] * (bare > 0)
+        spec = describe(
+            request, "; ".join([*rule, drawn]), samples=samples, rate_hz=asked.rate,
+            unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads), classes=classes,
+            source=source,
+        )  # fmt: skip
+        of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} {'|'.join(classes)}"
+        digest = hashlib.sha256(of.encode() + y.tobytes()).hexdigest()
+        return Data(spec, rows[0], rows[1], lambda: rows[2], digest)
 
 
 def parse_leads(text: str | None) -> tuple[int, ...]:
@@ -106,17 +138,21 @@ def parse_leads(text: str | None) -> tuple[int, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def content(samples: NDArray[np.int16]) -> str:
-    """A hash of a record's samples (12, T)."""
-    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()[:32]
+def view(asked: TwelveLeadOptions) -> str:
+    """The options that change samples, as text."""
+    return f"{asked.rate:g} {asked.filter}"
 
 
-def _store(arrays: Arrays, checksum: str, plan: TwelveLeadPlan) -> tuple[RecordStore, int]:
-    """The samples at the requested rate, with the zero and factor of each lead; the number of samples of a lead."""
-    asked, cache, samples = plan.request.options, plan.request.cache, arrays["samples"]
-    key = hashlib.sha256(f"{checksum} {plan.view}".encode()).hexdigest()[:16]
-    if (asked.rate, asked.filter) != (RATE_HZ, "none"):
-        made, _ = cached(cache / f"view-{key}", partial(_filtered, samples, asked, cache), by_record=["samples"])
+def stored(
+    arrays: Arrays, checksum: str, request: Request, leads: tuple[int, ...], *, rate_hz: float = RATE_HZ
+) -> tuple[RecordStore, int]:
+    """The samples of records at `rate_hz`, filtered and resampled as requested, with the zero and factor of each lead;
+    the number of samples of a lead. `arrays` may have the number of each record in its source."""
+    asked, cache, samples = request.options, request.cache, arrays["samples"]
+    key = hashlib.sha256(f"{checksum} {view(asked)}".encode()).hexdigest()[:16]
+    if (asked.rate, asked.filter) != (rate_hz, "none"):
+        build = partial(_filtered, samples, asked, cache, rate_hz)
+        made, _ = cached(cache / f"view-{key}", build, by_record=["samples"])
         samples = made["samples"]
     zero = np.zeros(samples.shape[:2], np.float32)
     factor = np.full_like(zero, 1 / STEPS_PER_MV)
@@ -125,12 +161,12 @@ def _store(arrays: Arrays, checksum: str, plan: TwelveLeadPlan) -> tuple[RecordS
         low, zero, high = made["quartiles"]
         if asked.normalise == "record":
             factor = np.divide(1, high - low, out=np.zeros_like(zero), where=high - low > FLAT)
-    zero, factor = (np.ascontiguousarray(each[:, plan.leads]) for each in (zero, factor))
-    store = RecordStore.of_one_length(samples, arrays["record"], arrays["content"], zero, factor, plan.leads)
-    return store, samples.shape[2]
+    zero, factor = (np.ascontiguousarray(each[:, leads]) for each in (zero, factor))
+    store = RecordStore.of_one_length(samples, arrays["record"], arrays["content"], zero, factor, leads)
+    return replace(store, number=arrays.get("number")), samples.shape[2]
 
 
-def _filtered(samples: NDArray[np.int16], asked: TwelveLeadOptions, cache: Path) -> Arrays:
+def _filtered(samples: NDArray[np.int16], asked: TwelveLeadOptions, cache: Path, rate_hz: float) -> Arrays:
     """Each record filtered and resampled, again in microvolts."""
     steps = filters.parse(asked.filter)
 
@@ -138,8 +174,8 @@ def _filtered(samples: NDArray[np.int16], asked: TwelveLeadOptions, cache: Path)
         for record in terminal.bar(iterable=_sound(samples), desc="filtering", unit="record"):
             signal = record.astype(np.float64)
             for step in steps:
-                signal = step(signal, RATE_HZ)
-            signal = filters.resample(signal, RATE_HZ, asked.rate)
+                signal = step(signal, rate_hz)
+            signal = filters.resample(signal, rate_hz, asked.rate)
             yield np.round(signal).clip(-LARGEST, LARGEST).astype(np.int16)
 
     return {"samples": gathered(made(), cache)}
@@ -160,22 +196,6 @@ def _rule(label_map: str, rhythm: NDArray[np.str_], y: NDArray[np.int64], refuse
     }
     rule = f"records split at random, one a patient, stratified by rhythm, 80/20, seed {TEST_SEED} under every --seed"
     return rule + "".join(f"; {count:,} records {what} in no side" for what, count in left_out.items() if count)
-
-
-def ordered(names: Sequence[str]) -> list[int]:
-    """The place of each of LEADS among `names` in any case. Raises ValueError for missing and repeated leads; chapman
-    keeps its text as a fault."""
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        places.setdefault(name.strip().lower(), []).append(place)
-    missing = [lead for lead in LEADS if lead.lower() not in places]
-    if len(missing) == len(LEADS):
-        raise ValueError(f"no lead is called {', '.join(LEADS)}; they are called {', '.join(names)[:120]}: rename them")
-    if missing:
-        raise ValueError(f"of the twelve leads {', '.join(missing)} is missing; there are {', '.join(names)[:120]}")
-    if twice := [lead for lead in LEADS if len(places[lead.lower()]) > 1]:
-        raise ValueError(f"lead {twice[0]} is there twice")
-    return [places[lead.lower()][0] for lead in LEADS]
 
 
 def _sound(samples: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -19,6 +19,7 @@ from loaders.base import Data
 from loaders.declaration import Request
 from loaders.families import twelve_lead
 from loaders.families.twelve_lead import RATE_HZ, SAMPLES, TwelveLeadPlan
+from loaders.files import building
 from loaders.files.cache import Arrays, cached
 
 Signal = NDArray[np.float64]
@@ -108,7 +109,7 @@ def generated() -> Arrays:
     rhythm = rng.permutation(np.repeat(list(COUNTS), list(COUNTS.values())))
     samples = np.stack([record(str(each), one) for each, one in zip(rhythm, rng.spawn(len(rhythm)), strict=True)])
     names = np.array([f"t{number:03}" for number in range(1, len(rhythm) + 1)])
-    content = np.array([*map(twelve_lead.content, samples)])
+    content = np.array([*map(building.content, samples)])
     return {"samples": samples, "record": names, "rhythm": rhythm, "content": content}
 
 

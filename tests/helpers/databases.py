@@ -9,7 +9,7 @@ import pandas as pd
 from openpyxl import Workbook
 from scipy.io import savemat
 
-from helpers import ecg5000, kaggle, tables
+from helpers import ecg5000, kaggle, ptbxl, tables
 from loaders import DATASETS
 from loaders.synthetic import strips, twelve_lead
 
@@ -99,5 +99,6 @@ WRITERS = {
     "ecg_bin": write_kaggle,
     "ecg5000": lambda folder: ecg5000.write(folder, **ecg5000.SMALL),
     "ptbdb": write_ptbdb,
+    "ptbxl": ptbxl.write,
     "table": write_table,
 }

@@ -67,13 +67,13 @@ def test_omitted_options_have_the_declared_defaults() -> None:
         asked, own = options_of(name, {"rr_features": False, **dict.fromkeys(dataset.options)})
         assert asked == FAMILIES[dataset.family]()
         assert own == {}
-        assert dataset.without == tuple(set(vars(asked)) - set(dataset.options))
+        assert {*dataset.without} == set(vars(asked)) - set(dataset.options)
 
 
 def test_options_of_labels_and_splits_alone_are_those_of_sides() -> None:
     of_sides = {name for dataset in DATASETS.values() for name in dataset.options if dataset.is_of_sides(name)}
     of_beats, of_strips = "fold label_map rr_features p_waves", "drop_labels rename_labels crops resample"
-    assert of_sides == {*of_beats.split(), *of_strips.split()}
+    assert of_sides == {*of_beats.split(), *of_strips.split(), "labels", "unlabelled"}
 
 
 def test_an_option_of_another_family_is_refused_and_its_datasets_are_named(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def zipped(path: Path, folder: Path, within: str) -> Path:
     return make_zip(path, {**members, f"__MACOSX/{within}._{paths[0].name}": "x", "another.txt": ""})
 
 
-@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb"])
+@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "ptbxl"])
 def test_files_are_the_same_data_in_every_place(name: str, files: Callable[[str], Path], tmp_path: Path) -> None:
     folder, shelf = files(name), tmp_path / "shelf" / name
     expected = get_data(name, tmp_path / "0", data_file=folder)
@@ -135,7 +135,7 @@ def test_files_are_the_same_data_in_every_place(name: str, files: Callable[[str]
         assert_same(get_data(name, tmp_path / root), expected)
 
 
-@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "table"])
+@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "ptbxl", "table"])
 def test_files_are_parsed_once(name: str, files: Callable[[str], Path], tmp_path: Path) -> None:
     def stored() -> set[tuple[str, int]]:
         return {(path.name, path.stat().st_ino) for path in (tmp_path / name / "cache").iterdir()}
@@ -148,7 +148,7 @@ def test_files_are_parsed_once(name: str, files: Callable[[str], Path], tmp_path
     assert stored() == before
 
 
-@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "table"])
+@pytest.mark.parametrize("name", ["chapman", "cinc2017", "ecg", "ecg5000", "ptbdb", "ptbxl", "table"])
 @pytest.mark.parametrize("about", DATASET)
 def test_a_dataset_passes_every_check(name: str, about: str, files: Callable[[str], Path], tmp_path: Path) -> None:
     """What --check asks of a user's dataset."""

@@ -8,32 +8,24 @@
 A trace is a line with round joins and ends. A pixel is cut into SUB narrow columns; in each the trace reaches from a
 lowest to a highest point, moved apart by a disc as wide as the line, and the covered part of each pixel is its ink.
 
-`drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), processes)` draws in parallel processes and gives the packed
-charts of each chunk of signals, in order and the same with any number of processes. A packed chart is 8 bytes that tell
-which signal was drawn, and its ink as deflated by zlib, with a checksum.
+`drawn(chunks, Drawing(sheet, rate_hz, samples, line_mm), workers, charts=N)` draws in parallel processes and gives the
+packed charts of each chunk of signals, in order and the same with any number of processes. A packed chart is 8 bytes
+that tell which signal was drawn, and its ink as deflated by zlib, with a checksum.
 """
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 import zlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import groupby, pairwise
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.errors import ResourceError, UsageError
+from toolbox import processes
+from toolbox.errors import UsageError
 from toolbox.paper.layouts import MM_PER_MV, Cell, Sheet
 
 VERSION = 1  # raised when a signal gets other pixels
@@ -48,7 +40,6 @@ NAME_AT_MM, SCALE_AT_MM = (1.0, -10.5), (3.0, -5.5)  # from the zero line's begi
 SCALE = "25 mm/s   10 mm/mV"
 EXAMPLE = "grid=off,line=0.5,trace=000080"
 ALONE = 2000  # charts below which a second process takes longer to start than it saves
-AHEAD = 3  # chunks in progress per process
 TOLD = 8  # bytes of the signal's digest
 LEVEL = 1  # of zlib: 0.4 ms a chart; the best one takes three times as long for a seventh less
 Pixels = NDArray[np.float64]
@@ -295,48 +286,9 @@ def told(signal: NDArray[np.float32]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(signal).view(np.uint8).data, digest_size=TOLD).digest()
 
 
-def processes(charts: int, workers: int) -> int:
-    """The number of drawing processes: `workers`, 0 for one per core; 1 in a worker of a study, which may not fork."""
-    if charts < ALONE or multiprocessing.current_process().daemon:
-        return 1
-    return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
+def drawn(chunks: Iterator[Signals], how: Drawing, workers: int, *, charts: int) -> Iterator[list[bytes]]:
+    """The drawn charts of each chunk in order, by `workers` processes, 0 for one per core, of all `charts`.
 
-
-def drawn(chunks: Iterator[Signals], how: Drawing, count: int) -> Iterator[list[bytes]]:
-    """The charts of each chunk in order, by `count` processes. Raises ResourceError if one is killed."""
-    if count == 1:
-        yield from map(how, chunks)
-        return
-    waiting: deque[Future] = deque()
-    with _pool(count) as pool:
-        for signals in chunks:
-            waiting.append(pool.submit(how, signals))
-            if len(waiting) == AHEAD * count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-@contextmanager
-def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one, even if it is killed."""
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_attend)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        hint = "more memory, or --workers 1; the same command resumes where it stopped"
-        raise ResourceError("a process that drew charts was killed", hint=hint) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _attend() -> None:
-    """In a drawing process: leave Ctrl-C to the parent, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def end(parent: BaseProcess) -> None:
-        parent.join()
-        os._exit(0)
-
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=end, args=(parent,), daemon=True).start()
+    Raises ResourceError if a process is killed.
+    """
+    return processes.in_order(how, chunks, processes.count(charts, workers, alone=ALONE), doing="drew charts")

@@ -446,3 +446,52 @@ def test_missing_files_are_fetched_once_as_the_publisher_has_them(
     assert server.paths == ["/15652862", "/15653771"]
     there = {path.name for path in (tmp_path / "root" / "chapman").iterdir()}
     assert there == {"Diagnostics.xlsx", "ECGDataDenoised.zip", "cache"}
+
+
+# Several labels a record
+
+
+def test_wfdb_records_have_the_diagnoses_of_their_codes(recorded: Path, tmp_path: Path) -> None:
+    packed = make_zip(tmp_path / "z.zip", {path.name: path for path in recorded.rglob("*.[hm]*") if path.is_file()})
+    of = {"AFIB": {"AF"}, "ST": {"STach"}, "SVT": set(), "SB": {"SB"}, "SR": {"NSR"}, "SA": {"SA"}}
+    found = [load(tmp_path, place, labels="challenge") for place in (recorded, packed)]
+    assert found[0].checksum == found[1].checksum
+    seen: list[str] = []
+    for side in (getattr(found[0], side) for side in SIDES):
+        for name, y in zip(side.record, side.y, strict=True):
+            seen.append(str(name))
+            labels_of = {found[0].spec.classes[k] for k in np.flatnonzero(y)}
+            assert labels_of == of[RHYTHMS[str(name)]] | {"RBBB"}
+    assert sorted(seen) == sorted(RHYTHMS)
+
+
+def test_records_without_a_diagnosis_are_left_out_or_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "wfdb"
+    for number, name in enumerate(RHYTHMS):
+        write_record(folder, name, microvolts(name), "164873001" if number % 7 == 2 else "426177001, 164934002")
+    dropped, kept = (load(tmp_path, folder, labels="challenge", unlabelled=how) for how in ("drop", "keep"))
+    assert sum(len(getattr(dropped, side)) for side in SIDES) == 18
+    assert sum(len(getattr(kept, side)) for side in SIDES) == 21
+    assert "3 records without a label are left out" in dropped.spec.split_rule
+    assert "3 records without a label are rows of no class" in kept.spec.split_rule
+    assert {*dropped.test.record.tolist()} <= {*kept.test.record.tolist()}
+    for seed in (1, 2):
+        assert (
+            load(tmp_path, folder, labels="challenge", seed=seed).test.record.tolist() == dropped.test.record.tolist()
+        )
+
+
+def test_csv_files_have_no_codes_and_a_map_of_rhythms_is_not_for_diagnoses(
+    few: Path, recorded: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"--labels challenge needs SNOMED CT codes, .* Try: WFDB records"):
+        load(tmp_path, few, labels="challenge")
+    with pytest.raises(CommanderError, match="--label-map is of one rhythm a record"):
+        load(tmp_path, recorded, labels="challenge", label_map="rhythm11")
+
+
+def test_the_real_records_of_three_databases_train(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    data = load(tmp_path, shared(SAMPLES_ZIP), labels="challenge", unlabelled="keep")
+    assert sum(len(getattr(data, side)) for side in SIDES) == 47
+    counts = dict(zip(data.spec.classes, sum(getattr(data, side).y.sum(0) for side in SIDES).tolist(), strict=True))
+    assert (counts["STach"], counts["NSR"], counts["LQT"], counts["BBB"]) == (22, 15, 2, 0)
