@@ -1,7 +1,7 @@
 """Looks up the names in flags in flat dicts, and fills in the defaults of the task."""
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import args
@@ -13,7 +13,7 @@ from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.flags import Flags, words
-from toolbox.metrics import classification
+from toolbox.metrics import classification, labels
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
 from toolbox.registry import pick
@@ -27,9 +27,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "models": MODELS,
     "optimizers": optimizers.OPTIMIZERS,
     "schedulers": optimizers.SCHEDULERS,
-    "losses": ChainMap(losses.RECONSTRUCTION, losses.LOSSES),
+    "losses": ChainMap(losses.RECONSTRUCTION, losses.LABEL_LOSSES, losses.LOSSES),
     "samplers": samplers.SAMPLERS,
-    "metrics": ChainMap({LAST: None}, classification.METRICS),
+    "metrics": ChainMap({LAST: None}, labels.EVERY),
     "augmentations": augment.AUGMENTATIONS,
     "baselines": baselines.BASELINES,
     "explainers": methods.EXPLAINERS,
@@ -50,8 +50,15 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 }
 # By flag without its leading dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
-LOSSES = {"classify": losses.LOSSES, "detect": losses.RECONSTRUCTION}
+LOSSES = {"classify": ChainMap(losses.LABEL_LOSSES, losses.LOSSES), "detect": losses.RECONSTRUCTION}
 ON_CHARTS = "resnet18"  # the default network for charts
+OF_LABELS = {"criterion": "bce", "monitor": "macro_auroc"}  # the defaults of --task classify with many labels a row
+# The flags that many labels do not go with, and why.
+NOT_OF_LABELS = {
+    "calibrate": "a temperature is of one class a row; with many labels calibration is measured without it",
+    "macro_over": "it names classes of beats by patient, with one class a row",
+    "confusion_video": "many labels have no confusion matrix",
+}
 
 
 def names(what: str) -> list[str]:
@@ -110,6 +117,29 @@ def settle(flags: Flags) -> Flags:
     if flags.augment:
         augment.parse(flags.augment)
     _check_charts(flags)
+    return flags
+
+
+def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:
+    """The settled flags of a new run, once its rows are known: with many labels OF_LABELS in place of the defaults that
+    were not `typed`. Raises UsageError for a loss, a metric or a flag that does not go with the rows.
+    """
+    if flags.task != "classify":
+        return flags
+    if many_labels:
+        defaults = {name: value for name, value in OF_LABELS.items() if name not in typed}
+        defaults |= {"monitor": LAST} if not flags.val_fraction else {}
+        flags = flags.replace(**defaults)
+        for name, why in NOT_OF_LABELS.items():
+            if getattr(flags, name):
+                what = f"{args.flag_name(name)} does not go with many labels a row: {why}"
+                raise UsageError(what, hint="leave it out")
+    rows = "many labels a row" if many_labels else "one label a row"
+    known = (losses.LABEL_LOSSES, labels.METRICS) if many_labels else (losses.LOSSES, classification.METRICS)
+    for name, table in zip(OF_LABELS, known, strict=True):
+        if (value := getattr(flags, name)) not in (*table, LAST):
+            what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(table)}"
+            raise UsageError(what, hint="one of them, or leave it out")
     return flags
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, Remote, Request, loaded
 from toolbox import errors
 from toolbox.errors import UsageError
-from toolbox.flags import DATA, Flag  # noqa: F401 (DATA is for declarations)
+from toolbox.flags import DATA, Flag
 from toolbox.registry import listing, pick
 
 if TYPE_CHECKING:
@@ -70,6 +70,13 @@ ECG = Dataset(
     row_form="kaggle",
     symbol_map="aami",
     lowest=0,
+)
+
+LABELS = Flag(
+    "--labels",
+    DATA,
+    "labels of a record: rhythm (one class, default), or many (any of rhythm, axis and conduction)",
+    metavar="WHAT",
 )
 
 DATASETS: dict[str, Dataset] = {
@@ -221,6 +228,7 @@ DATASETS: dict[str, Dataset] = {
         family="twelve_lead",
         generated=True,
         view="record",
+        flags=(LABELS,),
     ),
     "synth_strips": Dataset(
         "loaders.synthetic.strips:load",

@@ -99,7 +99,7 @@ class DataSpec:
     `importance` a weight for each class, `features` a name for each number that accompanies a row's samples; the
     publisher's score is the mean F1 of the `scored` classes; `image` is the height and width in pixels of rows that are
     pictures, drawn from `channels` leads of `samples` each. A user's table with a header has the names of its
-    `columns` of samples, and of the columns of label and record.
+    `columns` of samples, and of the columns of label and record. With `many_labels` a row has any number of classes.
     """
 
     name: str
@@ -120,6 +120,7 @@ class DataSpec:
     columns: tuple[str, ...] = ()
     label_name: str = ""
     record_name: str = ""
+    many_labels: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,11 +128,11 @@ class DataSpec:
         return (3, *self.image) if self.image else (self.channels, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for config.json; names of columns only of a table that has them."""
+        """Plain values, for config.json; facts of OF_TABLES only where they are known."""
         return {name: value for name, value in asdict(self).items() if value or name not in OF_TABLES}
 
 
-OF_TABLES = ("columns", "label_name", "record_name")
+OF_TABLES = ("columns", "label_name", "record_name", "many_labels")
 
 
 class Batches(Protocol):
@@ -301,6 +302,11 @@ class Data:
     checksum: str
     rates: Callable[[], Mapping[str, float]] | None = None
     whole: "Data | None" = None  # if validation and test are a part of their splits
+
+    def __post_init__(self) -> None:
+        many = self.train.y.ndim > 1 and self.train.y.shape[1] > 0
+        if many != self.spec.many_labels:
+            object.__setattr__(self, "spec", replace(self.spec, many_labels=many))
 
     @cached_property
     def test(self) -> Rows:

@@ -93,6 +93,27 @@ class TwelveLeadPlan:
         of = f"{checksum} {self.view} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
         return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
 
+    def with_labels(
+        self, arrays: Arrays, checksum: str, y: NDArray[np.int64], classes: tuple[str, ...], *, source: str = ""
+    ) -> Data:
+        """The dataset of the arrays with many labels a record, y (R, K); test records are drawn by TEST_SEED, with each
+        set of labels in proportion. Raises UsageError for a --label-map, DataError for an empty split.
+        """
+        request, asked, where = self.request, self.request.options, self.request.where
+        if asked.label_map != TwelveLeadOptions.label_map:
+            raise UsageError("--label-map is of one rhythm a record", where=where, hint="leave it out, or --labels")
+        holdout = request.val_fraction
+        train, val, test, drawn = splits.divide(y, holdout, request.seed, test_seed=TEST_SEED, where=where)
+        store, samples = _store(arrays, checksum, self)
+        sides = [RecordRows(store, of, y[of]) for of in (train, val, test)]
+        rule = f"records split at random, stratified by their labels, 80/20, seed {TEST_SEED}"
+        spec = describe(
+            request, f"{rule}; {drawn}", samples=samples, rate_hz=asked.rate, unit=NORMALISATIONS[asked.normalise],
+            leads=tuple(LEADS[k] for k in self.leads), classes=classes, source=source,
+        )  # fmt: skip
+        of = f"{checksum} {self.view} {asked.normalise} {spec.leads} {classes}"
+        return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
+
 
 def parse_leads(text: str | None) -> tuple[int, ...]:
     """The numbers of the leads in `text`, in that order; None for all. Raises UsageError for an unknown lead."""

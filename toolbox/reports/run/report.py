@@ -233,6 +233,10 @@ def _model(material: Material) -> list[tuple[str, str]]:
         facts.append(("training", f"{material.history[-1]['epoch']} epochs in {tables.clock(trained)}{chosen}"))
     if "temperature" in material.results:
         facts.append(("temperature", f"{material.results['temperature']:.4g}, fitted on validation rows"))
+    if "thresholds" in material.results:
+        facts.append(
+            ("thresholds", f"the best F1 of each class on {material.results['validation_rows']:,} validation rows")
+        )
     if material.detects:
         rule = f"{material.results['rule']} of {material.results['validation_rows']:,} validation rows"
         facts.append(("threshold", f"{material.results['threshold']:.4g}, {rule}"))
