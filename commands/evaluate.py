@@ -154,8 +154,7 @@ def _report(
     title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")
     stored = run / "res" / f"epoch{trainer.epoch}.npz"  # stands in for missing validation rows
     seen = trainer.predict(data.val) if len(data.val) else Predictions.load(stored) if stored.exists() else None
-    fixed = task.fixed(seen) if seen else {}  # before the metrics: many labels are decided by it
-    val = task.measure(seen) if seen else {}
+    fixed, val = (task.fixed(seen), task.measure(seen)) if seen else ({}, {})  # the metrics of many labels need it
     if fixed and results_at:
         files.write_json(results_at / task.fixed_file, fixed)
     measured = cost.times(trainer.model, data.spec, batch_size=flags.batch_size) if flags.cost else {}

@@ -19,6 +19,7 @@ from toolbox.reports.tables import between, shown
 from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
+MOST_COUNTED = 3  # classes whose points in the figure of calibration state their rows
 MOST_CURVES = 12  # classes of a figure of curves, as many as there are colours
 HEAD = (
     "class", "rows", "AUROC", "95 % interval", "average precision", "threshold", "Se", "+P", "F1", "95 % "
@@ -89,12 +90,14 @@ def reliability_panels(
     predictions: Predictions, classes: Sequence[str], *, bins: int = classification.BINS
 ) -> list[Panel]:
     """The share of rows with a class against its probability, a line for each class."""
-    title = f"reliability of each class; calibrated on the dashed line; n: a point of fewer than {plots.FEW} rows"
+    title = "reliability of each class; calibrated on the dashed line"
+    title += f"; n: a point of fewer than {plots.FEW} rows" if len(classes) <= MOST_COUNTED else ""
     panel = Panel(title, "probability of the class", "share of rows with the class", guide=([0, 1], [0, 1]))
     for name, scores, target in zip(classes, predictions.scores.T, predictions.target.T, strict=True):
         binned = classification.reliability(scores, target, bins=bins)
         there = binned["rows"] > 0
         label = f"{name} (ECE {classification.calibration_error(scores, target, bins=bins):.4f})"
         panel.lines.append((label, binned["probability"][there], binned["share"][there]))
-        panel.counts.append(binned["rows"][there].astype(int))
+        if len(classes) <= MOST_COUNTED:
+            panel.counts.append(binned["rows"][there].astype(int))
     return [panel]

@@ -148,6 +148,7 @@ def save(page: Path, material: Material, *, provenance: Provenance, library: Pat
         learning=sections.learning(material),
         confusion=sections.confusion(material) if test else None,
         curves=sections.curves(material) if test else [],
+        detects=material.detects,
         calibration=sections.calibration(material) if test else None,
         records=sections.by_record(material) if test else None,
         examples=sections.rows_to_look_at(material) if test else [],
