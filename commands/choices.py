@@ -52,13 +52,6 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
 LOSSES = {"classify": ChainMap(losses.LABEL_LOSSES, losses.LOSSES), "detect": losses.RECONSTRUCTION}
 ON_CHARTS = "resnet18"  # the default network for charts
-OF_LABELS = {"criterion": "bce", "monitor": "macro_auroc"}  # the defaults of --task classify with many labels a row
-# The flags that many labels do not go with, and why.
-NOT_OF_LABELS = {
-    "calibrate": "a temperature is of one class a row; with many labels calibration is measured without it",
-    "macro_over": "it names classes of beats by patient, with one class a row",
-    "confusion_video": "many labels have no confusion matrix",
-}
 
 
 def names(what: str) -> list[str]:
@@ -121,26 +114,28 @@ def settle(flags: Flags) -> Flags:
 
 
 def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:
-    """The settled flags of a new run, once its rows are known: with many labels OF_LABELS in place of the defaults that
-    were not `typed`. Raises UsageError for a loss, a metric or a flag that does not go with the rows.
+    """The settled flags of a new run, once its rows are known: with many labels the defaults of these in place of those
+    that were not `typed`. Raises UsageError for a loss, a metric or a flag that does not go with the rows.
     """
     if flags.task != "classify":
         return flags
     if many_labels:
-        defaults = {name: value for name, value in OF_LABELS.items() if name not in typed}
-        defaults |= {"monitor": LAST} if not flags.val_fraction else {}
-        flags = flags.replace(**defaults)
-        for name, why in NOT_OF_LABELS.items():
-            if getattr(flags, name):
-                what = f"{args.flag_name(name)} does not go with many labels a row: {why}"
-                raise UsageError(what, hint="leave it out")
-    rows = "many labels a row" if many_labels else "one label a row"
-    known = (losses.LABEL_LOSSES, labels.METRICS) if many_labels else (losses.LOSSES, classification.METRICS)
-    for name, table in zip(OF_LABELS, known, strict=True):
-        if (value := getattr(flags, name)) not in (*table, LAST):
-            what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(table)}"
-            raise UsageError(what, hint="one of them, or leave it out")
+        defaults = task_defaults("labels") | ({} if flags.val_fraction else {"monitor": LAST})
+        flags = flags.replace(**{name: value for name, value in defaults.items() if name not in typed})
+        if odd := [name for name in args.FLAGS.names("one-label") if getattr(flags, name)]:
+            what = f"{args.flag_name(odd[0])} is of rows with one class each, these have many labels"
+            raise UsageError(what, hint="leave it out")
+    rows = "many labels a row" if many_labels else "one class a row"
+    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
+    metrics = labels.METRICS if many_labels else classification.METRICS
+    _check_fits("monitor", flags.monitor, {LAST: None, **metrics}, rows)
     return flags
+
+
+def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str) -> None:
+    if value not in known:
+        what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(known)}"
+        raise UsageError(what, hint="one of them, or leave it out")
 
 
 def _check_without_validation(flags: Flags, task: str) -> None:

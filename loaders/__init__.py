@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loaders.declaration import FAMILIES, ChartOptions, Cohort, Dataset, Files, Remote, Request, loaded
 from toolbox import errors
 from toolbox.errors import UsageError
-from toolbox.flags import DATA, Flag
+from toolbox.flags import DATA, Flag  # noqa: F401 (DATA is for declarations)
 from toolbox.registry import listing, pick
 
 if TYPE_CHECKING:
@@ -72,13 +72,6 @@ ECG = Dataset(
     lowest=0,
 )
 
-LABELS = Flag(
-    "--labels",
-    DATA,
-    "labels of a record: rhythm (one class, default), or many (any of rhythm, axis and conduction)",
-    metavar="WHAT",
-)
-
 DATASETS: dict[str, Dataset] = {
     "chapman": Dataset(
         "loaders.datasets.chapman:load",
@@ -95,6 +88,7 @@ DATASETS: dict[str, Dataset] = {
         ),
         view="record",
         bad_rows="drop",
+        without=("labels",),
     ),
     "cinc2017": Dataset(
         "loaders.datasets.cinc2017:load",
@@ -228,7 +222,6 @@ DATASETS: dict[str, Dataset] = {
         family="twelve_lead",
         generated=True,
         view="record",
-        flags=(LABELS,),
     ),
     "synth_strips": Dataset(
         "loaders.synthetic.strips:load",

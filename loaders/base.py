@@ -396,9 +396,3 @@ class TensorBatches:
 def _tensor(values: NDArray[Any], device: torch.device) -> Tensor:
     """The values on the device; on a CPU the array itself, if it may be written to."""
     return torch.as_tensor(values, device=device) if values.flags.writeable else torch.tensor(values, device=device)
-
-
-def last_sample(x: Tensor) -> Tensor:
-    """Index (B,) of the last time sample of x (B, C, T) with a channel that is not zero; 0 for an empty row."""
-    time = torch.arange(x.shape[2], device=x.device)
-    return ((x != 0).any(1) * time).amax(1)

@@ -111,13 +111,14 @@ class StripOptions(Options):
 
 @dataclass(frozen=True)
 class TwelveLeadOptions(Options):
-    """Twelve-lead records of one length; `leads` None for all."""
+    """Twelve-lead records of one length; `leads` None for all, `labels` for one rhythm a record."""
 
     leads: str | None = None
     rate: float = 500
     filter: str = "none"
     normalise: str = "none"
     label_map: str = _of_sides("rhythm4")
+    labels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class ChartOptions:
 OPTION_FLAGS = (
     Group("tables of your own", (
         Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
-             metavar="C", family="table", tags="other-file", elsewhere="label labels label-col target target-column"),
+             metavar="C", family="table", tags="other-file", elsewhere="label label-col target target-column"),
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
              elsewhere="group groups group-column patient-column subject-column"),
@@ -184,6 +185,8 @@ OPTION_FLAGS = (
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
              path="file or name", family="beats twelve_lead"),
+        Flag("--labels", DATA, "labels of a record: rhythm (one class, default), or many (any of rhythm, axis and "
+             "conduction)", metavar="NAME", family="twelve_lead", elsewhere="label-set task-labels"),
     ), rare=True),
     Group("strips, labelled as a whole (cinc2017, synth_strips)", (
         Flag("--drop-labels", DATA, "labels of the records to leave out", metavar="L,L", family="strips"),

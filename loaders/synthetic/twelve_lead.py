@@ -108,13 +108,16 @@ MANY_COUNTS = {"SR": 160, "SB": 80, "ST": 70, "AFIB": 90}
 FINDINGS = ("1AVB", "AFIB", "LAD", "LBBB", "RAD", "RBBB", "SB", "ST")
 AXIS_DEGREES = {"LAD": -80.0, "RAD": 80.0}  # of the QRS complex, around z
 LATE_P_S = 0.1  # that a P wave of 1AVB comes before its place
-LABELS = {"rhythm": "one rhythm a record", "many": "any of the findings"}
+RHYTHM = "rhythm"
+LABELS = {RHYTHM: "one rhythm a record", "many": "any of the findings"}
 
 
 def load(request: Request) -> Data:
     """240 records of 10 s at 500 Hz in mV, or 400 with many labels each, the same in every run."""
     plan = TwelveLeadPlan.of(request)
-    if pick("labels", LABELS, request.own.get("labels") or "rhythm") and request.own.get("labels") == "many":
+    asked = request.options.labels or RHYTHM
+    pick("labels", LABELS, asked)
+    if asked != RHYTHM:
         arrays, checksum = cached(request.cache / f"findings-v{MANY_VERSION}", with_findings)
         return plan.with_labels(arrays, checksum, arrays["y"], FINDINGS)
     return plan.data(*cached(request.cache / f"records-v{VERSION}", generated))

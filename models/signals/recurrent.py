@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from loaders.base import DataSpec, last_sample
+from loaders.augment import last_sample
+from loaders.base import DataSpec
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 

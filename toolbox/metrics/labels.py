@@ -1,7 +1,7 @@
 """Metrics of many labels a row: targets (N, K) of 0 and 1, scores (N, K), and a threshold (K,) for each class.
 
     fixed = thresholds(target, scores)                     # on validation rows: the best F1 of each class
-    values = score(target, scores, row_loss, fixed)        # every metric, the figures of each class, what is left out
+    values = score(target, scores, row_loss, fixed)        # every metric, the figures of each class
     values |= bootstrap(target, scores, row_loss, fixed, record=record)
 
 AUROC, average precision, F1, Hamming loss and Brier score follow scikit-learn. A class without a positive row, or
