@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from loaders.base import last_sample
 from toolbox.errors import UsageError
 from toolbox.registry import pick
 from toolbox.training.losses import Mix
@@ -56,12 +57,6 @@ class Chance:
         """Beta(alpha, alpha), drawn by numpy: torch has no generator for it."""
         drawn = np.random.default_rng(self.seeds).beta(alpha, alpha, rows).astype(np.float32)
         return torch.from_numpy(drawn).to(self.device, non_blocking=True)
-
-
-def last_sample(x: Tensor) -> Tensor:
-    """Index (B,) of the last time sample of x (B, C, T) with a channel that is not zero; 0 for an empty row."""
-    time = torch.arange(x.shape[2], device=x.device)
-    return ((x != 0).any(1) * time).amax(1)
 
 
 def noise(x: Tensor, sd: float, chance: Chance) -> Tensor:

@@ -304,9 +304,7 @@ class Data:
     whole: "Data | None" = None  # if validation and test are a part of their splits
 
     def __post_init__(self) -> None:
-        many = self.train.y.ndim > 1 and self.train.y.shape[1] > 0
-        if many != self.spec.many_labels:
-            object.__setattr__(self, "spec", replace(self.spec, many_labels=many))
+        object.__setattr__(self, "spec", replace(self.spec, many_labels=self.train.y.shape[1:] > (0,)))
 
     @cached_property
     def test(self) -> Rows:
@@ -322,9 +320,9 @@ class Data:
         """The same data with at most `most` rows of validation and of test, as in a short run; None for all rows."""
         if most is None:
             return self
-        spec = replace(self.spec, split_rule=f"{self.spec.split_rule}; {rule(most)}")
         val, open_test = part_of(self.val, most), lambda: part_of(self.test, most)
-        return replace(self, spec=spec, whole=self, val=val, open_test=open_test)
+        ruled = self.ruled(f"{self.spec.split_rule}; {rule(most)}")
+        return replace(ruled, whole=self, val=val, open_test=open_test)
 
     @property
     def covers(self) -> dict[str, list[int]]:
@@ -345,8 +343,7 @@ class Data:
         return self.rates
 
     def test_times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The time (M,) in s of the R peak of each test row in its record; the rows have this `index` (M,) in the
-        source. Raises UsageError if the dataset does not state times."""
+        """The time (M,) in s of the R peak in its record of each test row `index` (M,). Raises UsageError."""
         rates, test = self.known_rates()(), cast(Split, self.test)  # rows of beats
         order = np.argsort(test.index)
         which = order[np.searchsorted(test.index, index, sorter=order)]
@@ -382,8 +379,7 @@ class TensorBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches of `size` rows (the last may be shorter) from batch number `start` on, the same in every `epoch`; an
-        order of None is the source's order."""
+        """Batches of `size` rows (the last may be shorter) from number `start` on; an order of None is the source's."""
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:
@@ -396,3 +392,9 @@ class TensorBatches:
 def _tensor(values: NDArray[Any], device: torch.device) -> Tensor:
     """The values on the device; on a CPU the array itself, if it may be written to."""
     return torch.as_tensor(values, device=device) if values.flags.writeable else torch.tensor(values, device=device)
+
+
+def last_sample(x: Tensor) -> Tensor:
+    """Index (B,) of the last time sample of x (B, C, T) with a channel that is not zero; 0 for an empty row."""
+    time = torch.arange(x.shape[2], device=x.device)
+    return ((x != 0).any(1) * time).amax(1)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from loaders.augment import last_sample
-from loaders.base import DataSpec
+from loaders.base import DataSpec, last_sample
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 

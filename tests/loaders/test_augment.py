@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import args
 from commands import choices
 from commands.check import training
-from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, last_sample, names, parse
+from loaders.augment import AUGMENTATIONS, Augment, Mix, examples, names, parse
+from loaders.base import last_sample
 from toolbox.errors import UsageError
 
 RATES_HZ = (125.0, 360.0)

@@ -14,7 +14,7 @@ from torch import nn
 from commands.check import networks
 from helpers.commands import carried_out
 from helpers.data import by_kind, make_spec
-from loaders.augment import last_sample
+from loaders.base import last_sample
 from loaders.synthetic import patients
 from models import AUTOENCODERS, CLASSIFIERS, MODELS, VISION, Network, get_model
 from toolbox.errors import UsageError
