@@ -71,7 +71,9 @@ class RowModel:
     def decisions(self, column: Array) -> list[str]:
         """The decisions in the column `decides` (n,), to be counted; a row of many labels has several or none."""
         texts = list(map(str, column.tolist()))
-        return [name for text in texts for name in text.split(";")] if self.network.spec.many_labels else texts
+        if not self.network.spec.many_labels:
+            return texts
+        return [name for text in texts for name in text.split(";") if name]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -247,9 +249,10 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
     with new_rows.opened(path, wanted) as rows:
         place.take()
         counts: Counter[str] = Counter()
+        sizes: list[int] = []
         dropped: list[str] = []
         try:
-            files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped))
+            files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped, sizes))
         except CommanderError:
             place.release()
             raise
@@ -260,7 +263,7 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
         what = "%s of %s has labels: they are copied as true, and not used; --test-on %s scores the run on them"
         log.info(what, rows.label, path.name, path)
     found = {
-        "file": place.within, "rows": sum(counts.values()), "dropped": len(dropped), model.decides: dict(counts),
+        "file": place.within, "rows": sum(sizes), "dropped": len(dropped), model.decides: dict(counts),
         "columns": rows.matched, "copied": rows.copied, "run": network.run,
         "checkpoint": network.checkpoint, "epoch": network.epoch, **model.facts, "predictions": str(csv_path),
     }  # fmt: skip
@@ -273,7 +276,13 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
 
 
 def _write_rows(
-    file: BinaryIO, model: RowModel, rows: new_rows.NewRows, name: str, counts: Counter[str], dropped: list[str]
+    file: BinaryIO,
+    model: RowModel,
+    rows: new_rows.NewRows,
+    name: str,
+    counts: Counter[str],
+    dropped: list[str],
+    sizes: list[int],
 ) -> None:
     """Write a line a row; counts the decisions, and collects the faults of dropped rows."""
     import pandas as pd
@@ -287,6 +296,7 @@ def _write_rows(
             dropped += part.dropped
             if len(part.index):
                 found = model.predict(part.x)
+                sizes.append(len(part.index))
                 counts.update(model.decisions(found[model.decides]))
                 copied = list(part.copied.values())
                 true = [] if part.label is None else [part.label]

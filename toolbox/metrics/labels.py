@@ -27,6 +27,7 @@ from toolbox.metrics.classification import BINS, Metric
 from toolbox.metrics.ranking import Ranked, Ranking, auroc, average_precision, mean, ratio
 
 Array = NDArray[Any]
+Rows = tuple[Array, Array, Array, Array]  # target, scores, row loss, thresholds
 METRICS: dict[str, Metric] = {
     "loss": Metric((0.0, np.inf), lower_is_better=True),
     "macro_auroc": Metric(),
@@ -129,12 +130,35 @@ def bootstrap(
     }
 
 
-def _interval(values: Array, estimate: float, *, centred: bool) -> list[float]:
+def differences(
+    first: Rows, other: Rows, *, unit: Array, replicates: int | None = None, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Each metric of the rows `other` minus that of `first`, two runs on the same rows, by name: the difference, its
+    interval over units drawn for both at once or the reason for none, and the share of replicates above 0.
+    """
+    found = [drawn(*rows, unit=unit, replicates=replicates, seed=seed) for rows in (first, other)]
+    values = [score(*rows) for rows in (first, other)]
+    difference = {name: values[1][name] - values[0][name] for name in METRICS}
+    spread = {name: found[1][name] - found[0][name] for name in METRICS}
+    ends = {name: _interval(of, difference[name], centred=name in CENTRED, least=-1) for name, of in spread.items()}
+    known, lacking = intervals.allowed(ends, int(unit.max(initial=-1)) + 1)
+    return {
+        name: {
+            "difference": difference[name],
+            "interval": known[name],
+            "without_interval": lacking.get(name, ""),
+            "above_0": None if known[name] is None else float((of[~np.isnan(of)] > 0).mean()),
+        }
+        for name, of in spread.items()
+    }
+
+
+def _interval(values: Array, estimate: float, *, centred: bool, least: float = 0) -> list[float]:
     """The percentile interval of replicates; `centred` ones are moved so that their median is the estimate."""
     ends = intervals.percentile_interval(values)
     if not centred or np.isnan(ends[0]):
         return ends
-    return np.clip(np.array(ends) + estimate - np.nanmedian(values), 0, 1).tolist()
+    return np.clip(np.array(ends) + estimate - np.nanmedian(values), least, 1).tolist()
 
 
 def _known(values: Array, estimate: float, name: str) -> list[float] | None:

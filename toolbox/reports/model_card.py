@@ -154,7 +154,7 @@ def _results(results: Mapping[str, Any] | None, classes: Sequence[str]) -> str:
     ]
     parts = [_table(("metric", "validation", "test", "95 % interval"), rows)]
     if "per_class" in test:
-        ends = test.get("f1_intervals") or {}
+        ends = test.get("f1_intervals") or (test.get("class_intervals") or {}).get("f1") or {}
         of = [(name, test["per_class"].get(name) or {}) for name in classes]
         figures = [
             (_safe(name), *(shown(own.get(part)) for part in ("recall", "precision", "f1")), between(ends.get(name)))
