@@ -5,7 +5,7 @@ Each record is another patient, with another heart vector, rate and noise. AFIB 
 and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave before it; SVT has no P wave, or one
 after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, and so is SA, which changes with the breath.
 
---labels many generates 400 other records, of which each has any of the FINDINGS or none: a rhythm (AFIB, SB, ST), an
+--labels many generates 240 other records, of which each has any of the FINDINGS or none: a rhythm (AFIB, SB, ST), an
 axis (LAD, RAD) and findings of conduction (1AVB, LBBB, RBBB).
 
 The heart is a dipole that turns and grows with every wave of a beat. A wave is a Gaussian bump of the vector (x, y, z),
@@ -104,7 +104,7 @@ NOISE_MV, WANDER_MV = (0.006, 0.025), (0.01, 0.06)
 
 
 MANY_VERSION, MANY_SEED = 1, 19
-MANY_COUNTS = {"SR": 160, "SB": 80, "ST": 70, "AFIB": 90}
+MANY_COUNTS = {"SR": 96, "SB": 48, "ST": 42, "AFIB": 54}
 FINDINGS = ("1AVB", "AFIB", "LAD", "LBBB", "RAD", "RBBB", "SB", "ST")
 AXIS_DEGREES = {"LAD": -80.0, "RAD": 80.0}  # of the QRS complex, around z
 LATE_P_S = 0.1  # that a P wave of 1AVB comes before its place
@@ -113,7 +113,7 @@ LABELS = {RHYTHM: "one rhythm a record", "many": "any of the findings"}
 
 
 def load(request: Request) -> Data:
-    """240 records of 10 s at 500 Hz in mV, or 400 with many labels each, the same in every run."""
+    """240 records of 10 s at 500 Hz in mV, or 240 with many labels each, the same in every run."""
     plan = TwelveLeadPlan.of(request)
     asked = request.options.labels or RHYTHM
     pick("labels", LABELS, asked)
