@@ -228,4 +228,4 @@ def _names(rows: Rows) -> list[str]:
 
 def _named(label: NDArray[np.int64], classes: Sequence[str]) -> str:
     """The class of a row, or its classes with ";" between them."""
-    return classes[label] if label.ndim == 0 else ";".join(classes[k] for k in np.flatnonzero(label))
+    return classes[int(label)] if label.ndim == 0 else ";".join(classes[k] for k in np.flatnonzero(label).tolist())
