@@ -1,8 +1,7 @@
 """A loaded dataset: its facts, and arrays with batches that are slices by index.
 
 A short run takes ten batches of each split: of training in each epoch, of validation and of test. A fixed seed draws
-the rows of validation and test once from the whole split: a file may sort its rows by class or patient, so neither the
-first rows nor every k-th row would do.
+the rows of validation and test once from the whole split, since a file may sort its rows by class or patient.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -304,7 +303,8 @@ class Data:
     whole: "Data | None" = None  # if validation and test are a part of their splits
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", replace(self.spec, many_labels=self.train.y.shape[1:] > (0,)))
+        labels = getattr(getattr(self.train, "y", None), "shape", ())[1:]  # a user's dataset may lack them
+        object.__setattr__(self, "spec", replace(self.spec, many_labels=labels > (0,)))
 
     @cached_property
     def test(self) -> Rows:
