@@ -79,7 +79,7 @@ def _steps(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> Sequenc
     if flags.download or flags.explore or flags.export_charts or flags.dry_run:
         from commands import data
 
-        return [lambda: data.rehearse(flags) if flags.dry_run else data.look(flags)]
+        return [lambda: data.rehearse(flags, given) if flags.dry_run else data.look(flags)]
     if flags.compare:
         from commands import compare
 

@@ -27,7 +27,7 @@ from toolbox.metrics import ec57
 from toolbox.runs.best import mode
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, RunFolder
-from toolbox.tasks import Classify, Detect, Task
+from toolbox.tasks import Classify, ClassifyLabels, Detect, Task
 from toolbox.training import optimizers, samplers, threads, transfer
 from toolbox.training.optimizers import Schedule, Shape
 from toolbox.training.recorders import About
@@ -182,24 +182,30 @@ def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes)}
 
 
-def _classify(flags: Flags, data: Data, device: torch.device) -> Classify:
-    """The classification task, with the class weights of the flags."""
+def _classify(flags: Flags, data: Data, device: torch.device) -> Classify | ClassifyLabels:
+    """The classification task for one label a row or for many, with the class weights of the flags."""
     spec = data.spec
-    if len(spec.classes) < 2:
+    if len(spec.classes) < 2 and not spec.many_labels:
         raise UsageError(f"{spec.name} has fewer than 2 classes", hint="--task detect, or data with labels")
-    counts = np.bincount(data.train.y, minlength=len(spec.classes))
+    y = data.train.y
+    counts = y.sum(0) if spec.many_labels else np.bincount(y, minlength=len(spec.classes))
     if len(data.train) and (absent := [name for name, rows in zip(spec.classes, counts, strict=True) if not rows]):
-        log.warning("train has no row of %s: its weight is 0, and it cannot be learned", ", ".join(absent))
+        weight = "" if spec.many_labels else "its weight is 0, and "
+        log.warning("train has no row of %s: %sit cannot be learned", ", ".join(absent), weight)
     weights = by_class(flags.class_weights, spec.classes, flag="--class-weights")
     if flags.class_balance:
-        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(data.train.y), spec.importance)
+        weights = samplers.class_weights(flags.class_balance, torch.from_numpy(y), spec.importance)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
+    weights, decision = (None if each is None else each.to(device) for each in (weights, decision))
+    if spec.many_labels:
+        weighed = {"weights": weights, "decision": decision}
+        return ClassifyLabels(spec.classes, flags.criterion, **weighed, monitor=flags.monitor)
     ec57.macro_classes(spec.classes, words(flags.macro_over))  # fail before the training, not after it
     return Classify(
         spec.classes,
         flags.criterion,
-        weights=None if weights is None else weights.to(device),
-        decision=None if decision is None else decision.to(device),
+        weights=weights,
+        decision=decision,
         monitor=flags.monitor,
         calibrate=flags.calibrate,
         macro_over=words(flags.macro_over),

@@ -1,7 +1,7 @@
 """Looks up the names in flags in flat dicts, and fills in the defaults of the task."""
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import args
@@ -13,7 +13,7 @@ from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.flags import Flags, words
-from toolbox.metrics import classification
+from toolbox.metrics import classification, labels
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
 from toolbox.registry import pick
@@ -27,9 +27,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "models": MODELS,
     "optimizers": optimizers.OPTIMIZERS,
     "schedulers": optimizers.SCHEDULERS,
-    "losses": ChainMap(losses.RECONSTRUCTION, losses.LOSSES),
+    "losses": ChainMap(losses.RECONSTRUCTION, losses.LABEL_LOSSES, losses.LOSSES),
     "samplers": samplers.SAMPLERS,
-    "metrics": ChainMap({LAST: None}, classification.METRICS),
+    "metrics": ChainMap({LAST: None}, labels.EVERY),
     "augmentations": augment.AUGMENTATIONS,
     "baselines": baselines.BASELINES,
     "explainers": methods.EXPLAINERS,
@@ -50,7 +50,7 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 }
 # By flag without its leading dashes.
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
-LOSSES = {"classify": losses.LOSSES, "detect": losses.RECONSTRUCTION}
+LOSSES = {"classify": ChainMap(losses.LABEL_LOSSES, losses.LOSSES), "detect": losses.RECONSTRUCTION}
 ON_CHARTS = "resnet18"  # the default network for charts
 
 
@@ -111,6 +111,31 @@ def settle(flags: Flags) -> Flags:
         augment.parse(flags.augment)
     _check_charts(flags)
     return flags
+
+
+def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:
+    """The settled flags of a new run, once its rows are known: with many labels the defaults of these in place of those
+    that were not `typed`. Raises UsageError for a loss, a metric or a flag that does not go with the rows.
+    """
+    if flags.task != "classify":
+        return flags
+    if many_labels:
+        defaults = task_defaults("labels") | ({} if flags.val_fraction else {"monitor": LAST})
+        flags = flags.replace(**{name: value for name, value in defaults.items() if name not in typed})
+        if odd := [name for name in args.FLAGS.names("one-label") if getattr(flags, name)]:
+            what = f"{args.flag_name(odd[0])} is of rows with one class each, these have many labels"
+            raise UsageError(what, hint="leave it out")
+    rows = "many labels a row" if many_labels else "one class a row"
+    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
+    metrics = labels.METRICS if many_labels else classification.METRICS
+    _check_fits("monitor", flags.monitor, {LAST: None, **metrics}, rows)
+    return flags
+
+
+def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str) -> None:
+    if value not in known:
+        what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(known)}"
+        raise UsageError(what, hint="one of them, or leave it out")
 
 
 def _check_without_validation(flags: Flags, task: str) -> None:

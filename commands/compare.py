@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags, words
-from toolbox.metrics import ec57, intervals, meanings
+from toolbox.metrics import ec57, intervals, labels, meanings
 from toolbox.reports import tables
 from toolbox.reports.tables import shown, signed
 from toolbox.runs import outcome
@@ -29,6 +29,7 @@ Array = NDArray[Any]
 Figures = Callable[[Array], dict[str, Array]]
 MOVED = ["most moved by one record", "B - A", "record", "without it"]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
+HEADLINE = "macro_auroc"  # of many labels
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
 # The part of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word it. Test rows do not
 # depend on it.
@@ -64,6 +65,18 @@ class Tested:
     split_rule: str
     classes: tuple[str, ...]
     predictions: Predictions
+    at: Array | None = None  # the thresholds (K,) of many labels a row
+
+    @property
+    def rows(self) -> labels.Rows:
+        """The rows of many labels, to be measured."""
+        of = self.predictions
+        return (
+            of.target,
+            of.scores,
+            of.loss,
+            np.full(len(self.classes), labels.THRESHOLD) if self.at is None else self.at,
+        )
 
 
 def load(run: RunFolder) -> Tested:
@@ -84,11 +97,15 @@ def load(run: RunFolder) -> Tested:
     if predictions.scores.shape[1] != len(classes):
         what = "--compare needs a classifier, the run is a detector"
         raise CheckpointError(what, where=str(path), hint="a classifier's run")
-    if predictions.target.ndim != 1:
-        what = "--compare needs one class a row, the rows have several labels or none"
-        raise CheckpointError(what, where=str(path), hint="runs on rows with one class")
+    if predictions.target.ndim != 1 and not predictions.target.shape[1]:
+        raise CheckpointError("--compare needs rows with labels", where=str(path), hint="runs on rows with labels")
+    at = None
+    if predictions.target.ndim > 1:
+        if why := schema.misfit(values, {"per_class": {name: {"threshold": schema.Number(0, 1)} for name in classes}}):
+            raise CheckpointError(f"metrics.json: {why}", where=str(run / METRICS), hint="--test again")
+        at = np.array([values["per_class"][name]["threshold"] for name in classes])
     in_order = predictions.of(np.lexsort((predictions.index, predictions.record)))
-    return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order)
+    return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order, at)
 
 
 def measure(
@@ -103,6 +120,8 @@ def measure(
     """
     replicates = replicates or 2 * intervals.REPLICATES
     first, *others = _comparable(runs)
+    if first.at is not None:
+        return _of_labels(first, others, replicates=replicates, seed=seed)
     macro = ec57.macro_classes(first.classes, macro_over)
     unit, what = intervals.units(first.predictions.record)
     predicted = [(of.predictions.target, of.predictions.scores.argmax(1)) for of in (first, *others)]
@@ -136,6 +155,37 @@ def measure(
             for of, own in zip((first, *others), estimates, strict=True)
         ],
         "against_the_first": against,
+    }
+
+
+def _of_labels(first: Tested, others: Sequence[Tested], *, replicates: int, seed: int) -> dict[str, Any]:
+    """The values of `measure` for runs on rows with many labels."""
+    unit, what = intervals.units(first.predictions.record)
+    every = (first, *others)
+    same = len({of.split_rule for of in every}) == 1
+    method = intervals.RECORD_BOOTSTRAP if what == "records" else intervals.ROW_METHOD
+    own = [labels.score(*of.rows) for of in every]
+    return {
+        "split_rule": first.split_rule if same else test_side(first.split_rule),
+        "rows": len(unit),
+        "units": int(unit.max()) + 1,
+        "of_units": what,
+        "interval_method": f"{method}, {replicates:,} replicates",
+        "rule": "",
+        "classes": list(first.classes),
+        "macro_over": list(first.classes),
+        "headline": HEADLINE,
+        "runs": [
+            {
+                "name": of.name,
+                "validation": validation(of.split_rule),
+                "figures": {name: values[name] for name in labels.METRICS},
+            }
+            for of, values in zip(every, own, strict=True)
+        ],
+        "against_the_first": [
+            labels.differences(first.rows, of.rows, unit=unit, replicates=replicates, seed=seed) for of in others
+        ],
     }
 
 
@@ -207,7 +257,8 @@ def summary(values: dict[str, Any]) -> str:
 
 def moved(values: Mapping[str, Any], against: Mapping[str, Any]) -> list[list[str]]:
     """The rows of the table below `MOVED`: the differences that a record moves, and the record that moves each most."""
-    known = {name: of for name in ec57.headline(values["classes"]) if (of := against[name].get("influence"))}
+    names = [name for name in ec57.headline(values["classes"]) if name in against]
+    known = {name: of for name in names if (of := against[name].get("influence"))}
     return tables.moved(known, signed, over=meanings.part(values["macro_over"], values["classes"]))
 
 
@@ -220,12 +271,14 @@ def facts(values: Mapping[str, Any]) -> list[str]:
     over = f"{values['units']:,} {values['of_units']}, the same for both"
     text.append(f"test rows: {values['rows']:,}, the same for all")
     text += [f"{meanings.GROSS[0][0]}: {meanings.GROSS[0][1]}"] * bool(kind(values))
-    return [*text, f"intervals over {over}: {values['interval_method']}", *ec57.rules(values)]
+    rules = [] if "headline" in values else ec57.rules(values)
+    return [*text, f"intervals over {over}: {values['interval_method']}", *rules]
 
 
 def kind(values: Mapping[str, Any]) -> str:
     """The word before the name of each figure: gross, where the rows of several records are pooled."""
-    return meanings.GROSS_PREFIX if values["units"] < values["rows"] else ""
+    of_beats = values["units"] < values["rows"] and "headline" not in values
+    return meanings.GROSS_PREFIX if of_beats else ""
 
 
 def head(values: Mapping[str, Any]) -> list[str]:
@@ -255,10 +308,13 @@ def legend(values: Mapping[str, Any]) -> list[str]:
     text = []
     if any(of["interval"] is None for against in values["against_the_first"] for of in against.values()):
         text.append(tables.of_missing(values["of_units"], "the figure of A or of B is known"))
-    what = "the confidence" if values["of_units"] == "records" else "the share of replicates"
+    of_labels = "headline" in values
+    what = "the confidence" if values["of_units"] == "records" and not of_labels else "the share of replicates"
+    lower = [meanings.name_of(name) for name, metric in labels.METRICS.items() if metric.lower_is_better]
+    lower = lower if of_labels else ["FPR"]
     return [
         *text,
-        f"above 0: {what} that B is higher; of FPR the lower is the better.",
+        f"above 0: {what} that B is higher; of {', '.join(lower)} the lower is the better.",
         "With so many figures, some differ by chance alone: choose the one that matters before looking.",
     ]
 

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from loaders.base import Data
 from toolbox import devices, plain
 from toolbox.flags import Flags
 from toolbox.metrics import cost
+from toolbox.metrics.ranking import of_class
 from toolbox.reports import dataset, tables
 from trainer import Trainer
 
@@ -65,11 +67,12 @@ def export_charts(flags: Flags) -> Path:
     return export.export(data, Path(flags.export_charts), **looks, most=most)
 
 
-def rehearse(flags: Flags) -> None:
+def rehearse(flags: Flags, typed: Collection[str]) -> None:
     """Describe data and network of a new run and time ten steps, on stdout; test rows stay closed, nothing is kept."""
     flags = choices.settle(flags)
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = build.load_data(flags)
+        flags = choices.for_rows(flags, typed, many_labels=data.spec.many_labels)
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         build.pretrain(flags, trainer)
@@ -89,7 +92,7 @@ def _counted(data: Data) -> list[str]:
     spec, sides = data.spec, {"train": data.train, "validation": data.val}
     form = " x ".join(map(str, spec.shape))
     facts = [f"a row: {form}, {spec.rate_hz:g} Hz, {spec.unit}, leads {', '.join(spec.leads)}"]
-    counts = {side: [int((rows.y == k).sum()) for k in range(len(spec.classes))] for side, rows in sides.items()}
+    counts = {side: [int(of_class(rows.y, k).sum()) for k in range(len(spec.classes))] for side, rows in sides.items()}
     table = [[name, *(f"{counts[side][k]:,}" for side in sides)] for k, name in enumerate(spec.classes)]
     table.append(["all", *(f"{len(rows):,}" for rows in sides.values())])
     return [*facts, "", *tables.aligned(["class", *sides], table)]

@@ -154,7 +154,7 @@ def _report(
     title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")
     stored = run / "res" / f"epoch{trainer.epoch}.npz"  # stands in for missing validation rows
     seen = trainer.predict(data.val) if len(data.val) else Predictions.load(stored) if stored.exists() else None
-    val, fixed = (task.measure(seen), task.fixed(seen)) if seen else ({}, {})
+    fixed, val = (task.fixed(seen), task.measure(seen)) if seen else ({}, {})  # the metrics of many labels need it
     if fixed and results_at:
         files.write_json(results_at / task.fixed_file, fixed)
     measured = cost.times(trainer.model, data.spec, batch_size=flags.batch_size) if flags.cost else {}
@@ -254,7 +254,9 @@ def _rows_of_classes(data: Data) -> dict[str, list[int]]:
     counts = {}
     for split, rows in {"train": data.train, "validation": data.val, "test": data.test}.items():
         _, first = np.unique(rows.index, return_index=True)
-        if rows.y.ndim == 1 and len(first):
+        if data.spec.many_labels and len(first):
+            counts[split] = rows.y[first].sum(0).tolist()
+        elif rows.y.ndim == 1 and len(first):
             counts[split] = np.bincount(rows.y[first], minlength=len(data.spec.classes)).tolist()
     return counts
 

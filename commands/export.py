@@ -93,7 +93,7 @@ def opened(folder: Path, given: Mapping[str, Any], *, of_input: Collection[str] 
     check_same(changed, where=folder, other="--from-export")
     build.check_classes(flags, spec.name, spec.classes)
     run, output, data = contract["run"], contract["output"], contract["data"]
-    fixed = {name: output[name] for name in ("temperature", "threshold") if output.get(name) is not None}
+    fixed = {name: output[name] for name in ("temperature", "threshold", "thresholds") if output.get(name) is not None}
     if typed.get("calibrate") and "temperature" not in fixed:
         what = "--calibrate needs a fitted temperature, this network has none"
         raise UsageError(what, where=str(folder), hint="leave it out, or an export of a run with one")
@@ -151,6 +151,7 @@ def _spec_of(contract: Mapping[str, Any]) -> DataSpec:
         columns=tuple(rows.get("columns") or ()),
         label_name=rows.get("label_name") or "",
         record_name=rows.get("record_name") or "",
+        many_labels=bool(rows.get("many_labels")),
     )
 
 
@@ -232,6 +233,7 @@ def _output(network: TrainedNetwork) -> dict[str, Any]:
         "fixed_on": f"{fixed.get('validation_rows', 'the')} validation rows, before the test" if fixed else None,
         "symbols": symbols,
         **(rule if flags.task == "detect" else {}),
+        **({"thresholds": fixed.get("thresholds")} if spec.many_labels else {}),
     }
 
 

@@ -198,12 +198,13 @@ def verdict(row: Row) -> str:
 def _against(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """For each run but the first: heading, verdict on macro F1, table of figures, and the records that move them."""
     (first, *others), over = values["runs"], meanings.part(values["macro_over"], values["classes"])
-    name = meanings.name_of(f"{compare.kind(values)}macro_f1", over)
+    figure = values.get("headline", "macro_f1")
+    name = meanings.name_of(f"{compare.kind(values)}{figure}", over)
     found = []
     for other, of in zip(others, values["against_the_first"], strict=True):
         heading = f"A {first['name']}, B {other['name']}"
         rows = compare.lines(first, other, of, over=over)
-        found.append((heading, f"{name}: {_told(of['macro_f1'])}", rows, compare.moved(values, of)))
+        found.append((heading, f"{name}: {_told(of[figure])}", rows, compare.moved(values, of)))
     return found
 
 

@@ -24,11 +24,12 @@ from loaders.base import Data, DataSpec
 from toolbox import devices, plugins, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
-from toolbox.metrics import classification
+from toolbox.metrics import classification, labels
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder, versions
-from toolbox.tasks import TASKS, decided
+from toolbox.tasks import Classify, Detect, Task, decided, kind
+from toolbox.tasks.classify_labels import ClassifyLabels, probabilities
 from toolbox.training import threads
 from trainer import PREDICT_ROWS, Trainer
 
@@ -48,6 +49,7 @@ FORM = {
         "rate_hz?": schema.Number(0),
         "importance?": [schema.Number(0)],
         "image?": schema.Pair(schema.Count(1, MOST_CHANNELS)),
+        "many_labels?": bool,
     },
     "overrides?": [{"after_epoch": schema.Count(), "changed": {"*": schema.Pair(schema.ANY)}}],
     "pretrained?": dict,
@@ -55,9 +57,10 @@ FORM = {
     "imports?": [{"file": str, "sha256": str}],
 }
 # What validation fixes, by task.
-FIXED: dict[str, dict[str, Any]] = {
-    "classify": {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)},
-    "detect": {"threshold": schema.Number(), "rule": str},
+FIXED: dict[type, dict[str, Any]] = {
+    Classify: {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)},
+    ClassifyLabels: {"thresholds": [schema.Number(0, 1)]},
+    Detect: {"threshold": schema.Number(), "rule": str},
 }
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 MEND = "mend the file, or another --version"
@@ -68,8 +71,8 @@ log = logging.getLogger("commander")
 class TrainedNetwork:
     """A network with trained weights, for new rows: of a run's checkpoint, or of a folder of --export.
 
-    `flags` are the run's, `fixed` has the temperature or the threshold that validation fixed, if any; `records` the
-    names of the records of training ("train") and validation ("val"), None if they are not known. `origin` is the
+    `flags` are the run's, `fixed` has the temperature, threshold or thresholds that validation fixed, if any; `records`
+    the names of the records of training ("train") and validation ("val"), None if they are not known. `origin` is the
     folder that it was loaded from.
     """
 
@@ -89,18 +92,24 @@ class TrainedNetwork:
     def probabilities(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
         """Probabilities (N, K) of batches of rows (B, ...) and, if the network has features, these (B, F).
 
-        With the decision weights, at the fitted temperature.
+        With the decision weights, at the fitted temperature; of many labels each class has its own.
         """
         found, rows = np.empty((0, len(self.spec.classes)), np.float32), 0
         for inputs in batches:
             logits = self.model(*(each.to(self.device) for each in inputs))
-            part = decided(logits, self.decision).softmax(1).cpu().numpy()
+            of_row = probabilities if self.spec.many_labels else _softmax
+            part = of_row(logits, self.decision).cpu().numpy()
             if rows + len(part) > len(found):  # small parts that stay would split the memory of the large ones for good
                 found = np.concatenate([found[:rows], np.empty((rows + len(part), part.shape[1]), np.float32)])
             found[rows : rows + len(part)] = part
             rows += len(part)
         found, temperature = found[:rows], self.fixed.get("temperature", 1.0)
         return found if temperature == 1 else classification.at_temperature(found, temperature).astype(np.float32)
+
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """The threshold (K,) of each class of many labels; 0.5 where validation fixed none."""
+        return np.array(self.fixed.get("thresholds") or [labels.THRESHOLD] * len(self.spec.classes))
 
     def trained_on(self, record: str) -> str:
         """Whether the run was trained on a record of this name: a key of `matching.TRAINED_ON`."""
@@ -171,7 +180,7 @@ class TrainedRun:
     def network(self) -> TrainedNetwork:
         """The network of the checkpoint `which`, on the device of the flags. Raises CheckpointError."""
         run, flags, spec = self.run, self.flags, self.spec
-        if self.typed.get("calibrate") and not (run / fixed_file(self.which, flags.task)).exists():
+        if self.typed.get("calibrate") and not (run / fixed_file(self.which, _task_of(flags, spec))).exists():
             what = "--calibrate needs a fitted temperature, this run has none"
             raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
         path, state = checkpoints.find(run, self.which)
@@ -188,7 +197,7 @@ class TrainedRun:
             model=model,
             device=device,
             decision=decision_weights(flags, spec, device),
-            fixed=fixed_by_validation(run, self.which, flags),
+            fixed=fixed_by_validation(run, self.which, flags, spec=spec),
             records=None if None in records.values() else records,
         )
 
@@ -276,18 +285,28 @@ def decision_weights(flags: Flags, spec: DataSpec, device: torch.device) -> Tens
     return None if weights is None else weights.to(device)
 
 
-def fixed_file(which: str, task: str) -> str:
+def _softmax(logits: Tensor, decision: Tensor | None) -> Tensor:
+    """The decided probabilities (N, K) of one label a row."""
+    return decided(logits, decision).softmax(1)
+
+
+def _task_of(flags: Flags, spec: DataSpec | None) -> type[Task]:
+    return kind(flags.task, many_labels=spec is not None and spec.many_labels)
+
+
+def fixed_file(which: str, task: type[Task]) -> str:
     """The file of a run with the values that validation fixed for the checkpoint `which`."""
-    name = TASKS[task].fixed_file
+    name = task.fixed_file
     return name if which == "best" else f"pred/{which}/{name}"
 
 
-def fixed_by_validation(run: RunFolder, which: str, flags: Flags) -> dict[str, Any]:
-    """The temperature or threshold that a test of the checkpoint `which` fixed on validation rows; {} without one.
+def fixed_by_validation(run: RunFolder, which: str, flags: Flags, *, spec: DataSpec | None = None) -> dict[str, Any]:
+    """The temperature or thresholds that a test of the checkpoint `which` fixed on validation rows; {} without any.
 
     Raises CheckpointError if the temperature of a run with --calibrate is missing, or the file is no such file.
     """
-    name = fixed_file(which, flags.task)
+    task = _task_of(flags, spec)
+    name = fixed_file(which, task)
     test = f"--test --resume {which} to fit it"
     if not (run / name).exists():
         if flags.calibrate and which == "best":
@@ -297,9 +316,12 @@ def fixed_by_validation(run: RunFolder, which: str, flags: Flags) -> dict[str, A
             log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
         return {}
     found = run.read_json(name)
-    if why := schema.misfit(found, FIXED[flags.task]):
+    why = schema.misfit(found, FIXED[task])
+    if not why and spec and len(found.get("thresholds", spec.classes)) != len(spec.classes):
+        why = f"it has {len(found['thresholds'])} thresholds, the run has {len(spec.classes)} classes"
+    if why:
         raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
-    return {key: found[key] for key in (*FIXED[flags.task], "validation_rows") if key in found}
+    return {key: found[key] for key in (*FIXED[task], "validation_rows") if key in found}
 
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:

@@ -251,7 +251,7 @@ DATASETS: dict[str, Dataset] = {
         family="twelve_lead",
         generated=True,
         view="record",
-        label_sets=RHYTHM,
+        label_sets={**RHYTHM, "many": "any of rhythm, axis and conduction"},
     ),
     "synth_strips": Dataset(
         "loaders.synthetic.strips:load",

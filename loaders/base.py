@@ -1,8 +1,7 @@
 """A loaded dataset: its facts, and arrays with batches that are slices by index.
 
 A short run takes ten batches of each split: of training in each epoch, of validation and of test. A fixed seed draws
-the rows of validation and test once from the whole split: a file may sort its rows by class or patient, so neither the
-first rows nor every k-th row would do.
+the rows of validation and test once from the whole split, since a file may sort its rows by class or patient.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -99,7 +98,7 @@ class DataSpec:
     `importance` a weight for each class, `features` a name for each number that accompanies a row's samples; the
     publisher's score is the mean F1 of the `scored` classes; `image` is the height and width in pixels of rows that are
     pictures, drawn from `channels` leads of `samples` each. A user's table with a header has the names of its
-    `columns` of samples, and of the columns of label and record.
+    `columns` of samples, and of the columns of label and record. With `many_labels` a row has any number of classes.
     """
 
     name: str
@@ -120,6 +119,7 @@ class DataSpec:
     columns: tuple[str, ...] = ()
     label_name: str = ""
     record_name: str = ""
+    many_labels: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,11 +127,11 @@ class DataSpec:
         return (3, *self.image) if self.image else (self.channels, self.samples)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for config.json; names of columns only of a table that has them."""
+        """Plain values, for config.json; facts of OF_TABLES only where they are known."""
         return {name: value for name, value in asdict(self).items() if value or name not in OF_TABLES}
 
 
-OF_TABLES = ("columns", "label_name", "record_name")
+OF_TABLES = ("columns", "label_name", "record_name", "many_labels")
 
 
 class Batches(Protocol):
@@ -302,6 +302,10 @@ class Data:
     rates: Callable[[], Mapping[str, float]] | None = None
     whole: "Data | None" = None  # if validation and test are a part of their splits
 
+    def __post_init__(self) -> None:
+        labels = getattr(getattr(self.train, "y", None), "shape", ())[1:]  # a user's dataset may lack them
+        object.__setattr__(self, "spec", replace(self.spec, many_labels=labels > (0,)))
+
     @cached_property
     def test(self) -> Rows:
         """The test rows; only --test and the end of a fit open them."""
@@ -316,9 +320,9 @@ class Data:
         """The same data with at most `most` rows of validation and of test, as in a short run; None for all rows."""
         if most is None:
             return self
-        spec = replace(self.spec, split_rule=f"{self.spec.split_rule}; {rule(most)}")
         val, open_test = part_of(self.val, most), lambda: part_of(self.test, most)
-        return replace(self, spec=spec, whole=self, val=val, open_test=open_test)
+        ruled = self.ruled(f"{self.spec.split_rule}; {rule(most)}")
+        return replace(ruled, whole=self, val=val, open_test=open_test)
 
     @property
     def covers(self) -> dict[str, list[int]]:
@@ -339,8 +343,7 @@ class Data:
         return self.rates
 
     def test_times_s(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The time (M,) in s of the R peak of each test row in its record; the rows have this `index` (M,) in the
-        source. Raises UsageError if the dataset does not state times."""
+        """The time (M,) in s of the R peak in its record of each test row `index` (M,). Raises UsageError."""
         rates, test = self.known_rates()(), cast(Split, self.test)  # rows of beats
         order = np.argsort(test.index)
         which = order[np.searchsorted(test.index, index, sorter=order)]
@@ -376,8 +379,7 @@ class TensorBatches:
     def batches(
         self, order: Tensor | None, size: int, *, start: int = 0, epoch: int = 0
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batches of `size` rows (the last may be shorter) from batch number `start` on, the same in every `epoch`; an
-        order of None is the source's order."""
+        """Batches of `size` rows (the last may be shorter) from number `start` on; an order of None is the source's."""
         rows = len(self) if order is None else len(order)
         for begin in range(start * size, rows, size):
             if order is None:

@@ -160,7 +160,8 @@ class ChartOptions:
 # fmt: off
 OPTION_FLAGS = (
     Group("tables of your own", (
-        Flag("--label-column", DATA, "name or number of a table's label column, or none (default the last)",
+        Flag("--label-column", DATA, "name or number of a table's label column (default the last), or none; for many "
+             "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels",
              metavar="C", family="table", tags="other-file", elsewhere="label label-col target target-column"),
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",
@@ -194,7 +195,8 @@ OPTION_FLAGS = (
              "as EC57), symbols, or a file; of rhythms rhythm4 (default), rhythm11, or a file", metavar="MAP",
              path="file or name", family="beats twelve_lead statements"),
         Flag("--labels", DATA, "classes of a record: of ptbxl super (default), sub, diagnostic, form, rhythm, all, "
-             "challenge; of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021)",
+             "challenge; of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021); "
+             "of synth_rhythms rhythm, or many (any of rhythm, axis and conduction)",
              metavar="NAME", family="twelve_lead statements",
              elsewhere="label-set task-labels"),
         Flag("--unlabelled", DATA, "records without a label, of sets with several a record: drop (default), or keep as "

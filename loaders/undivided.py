@@ -61,6 +61,10 @@ def load(
     else:
         name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
         found, rows = _all_rows(dataset, root, path, options, seed, bad_rows)
+    if found.spec.many_labels != spec.many_labels:
+        kinds = {True: "many labels", False: "one label"}
+        what = f"the rows have {kinds[found.spec.many_labels]} each, the run was trained on {kinds[spec.many_labels]}"
+        raise DataError(what, where=path.name, hint="rows labelled as those of the run")
     rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
     rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"

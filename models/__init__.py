@@ -183,7 +183,8 @@ def get_model(
     from models.committee import Committee, Fused
 
     if members > 1:
-        return Committee(get_model(name, spec, model_args=model_args, form=form, **choices) for _ in range(members))
+        each = (get_model(name, spec, model_args=model_args, form=form, **choices) for _ in range(members))
+        return Committee(each, many_labels=spec.many_labels)
     choices |= parse_args(name, model_args)
     build = pick("model-name", MODELS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)

@@ -18,18 +18,22 @@ class Committee(nn.Module):
 
     In training each row of a batch goes to one member, and only that member learns from it. `samplers.epoch_order`
     builds the batches: each member gets every row once an epoch, in its own order, as if it were trained alone. Members
-    differ in that order and in their initial weights.
+    differ in that order and in their initial weights. With `many_labels` each class has a probability of its own, and
+    the outputs are the logits of the means.
     """
 
-    def __init__(self, members: Iterable[nn.Module]) -> None:
+    def __init__(self, members: Iterable[nn.Module], *, many_labels: bool = False) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.many_labels = nn.ModuleList(members), many_labels
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.training:
             hands = min(len(self.members), len(inputs[0]))
             dealt = zip(*(each.tensor_split(hands) for each in inputs), strict=True)
             return torch.cat([member(*rows) for member, rows in zip(self.members, dealt, strict=False)])
+        if self.many_labels:
+            logits = torch.stack([member(*inputs) for member in self.members])
+            return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
         voices = torch.stack([member(*inputs).log_softmax(1) for member in self.members])
         return voices.logsumexp(0) - math.log(len(self.members))
 

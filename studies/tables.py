@@ -22,7 +22,7 @@ from studies.ledger import Ledger, Record, key_of, stage_of
 from toolbox import files, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.metrics import classification, intervals
-from toolbox.metrics.classification import METRICS
+from toolbox.metrics.labels import EVERY
 from toolbox.registry import pick
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.runs.best import best_epoch, mode
@@ -254,7 +254,7 @@ def _cell(group: Sequence[Row], metric: str) -> Row:
     counts = {"n": states.count(DONE)} | {state: states.count(state) for state in (FAILED, PRUNED, DAMAGED)}
     counts |= {"left": len(group) - sum(counts.values()), "collapsed": len(group) - len(sound)}
     spreads: Row = {}
-    within = METRICS[metric].bounds if metric in METRICS else intervals.SHARE
+    within = EVERY[metric].bounds if metric in EVERY else intervals.SHARE
     for split in ("val", "test"):
         spreads |= _spread(_by_rep(group, f"{split}/{metric}"), split, within=within)
         spreads |= _spread(_by_rep(sound, f"{split}/{metric}"), f"{split}_sound", within=within)

@@ -6,8 +6,8 @@
 <folder>/    contract.json, model_card.md, and model.safetensors or model.onnx
 
 A contract states the rows that the network takes (rate, samples, leads, unit, preparation, features), its outputs
-(classes, decision weights, temperature or threshold), its origin (run, data, split protocol, results), the flags of the
-run, and the digest of the file of the weights. `FORM` has the parts that the program reads; docs/export.md explains
+(classes, decision weights, temperature or thresholds), its origin (run, data, split protocol, results), the flags of
+the run, and the digest of the file of the weights. `FORM` has the parts that the program reads; docs/export.md explains
 all.
 """
 
@@ -44,6 +44,7 @@ FORM = {
         "columns?": [str],
         "label_name?": str,
         "record_name?": str,
+        "many_labels?": bool,
         "preparation": dict,
     },
     "output": {
@@ -55,6 +56,7 @@ FORM = {
         "decision_weights?": [schema.Number(0)],
         "temperature?": POSITIVE,
         "threshold?": schema.Number(),
+        "thresholds?": [schema.Number(0, 1)],
         "symbols?": {"*": str},
     },
     "data": {
@@ -123,6 +125,7 @@ def _disagreement(rows: Mapping[str, Any], output: Mapping[str, Any]) -> str:
         "input.leads": (len(rows["leads"]), rows["channels"]),
         "output.importance": (len(output["importance"]), classes),
         "output.decision_weights": (len(output["decision_weights"] or [0] * classes), classes),
+        "output.thresholds": (len(output.get("thresholds") or [0] * classes), classes),
     }
     if not 0 < classes <= MOST_CLASSES:
         return f"output.classes has {classes} names"

@@ -30,6 +30,7 @@ TAGS = {
     "divides": "decides which rows train, validate and test",
     "network": "decides which network is built",
     "of-one-run": "selects the run of a command; hints of single runs name it",
+    "one-label": "is of rows with one class each, not of many labels a row",
     "optimizer": "its default depends on the optimizer",
     "other-file": "describes the file of --test-on if both are typed, not the data of the run",
     "output": "requests an output; if the command does not make it, the log warns",
@@ -129,7 +130,7 @@ class Flag:
     _: KW_ONLY
     type: type = str
     default: Any = None
-    by_task: Mapping[str, str] = field(default_factory=dict)  # default of each task
+    by_task: Mapping[str, str] = field(default_factory=dict)  # default of each task; "labels": of many labels a row
     metavar: str | None = None
     also: tuple[str, ...] = ()  # other spellings
     nargs: str | None = None

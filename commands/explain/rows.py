@@ -42,6 +42,9 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
     if flags.task != "classify":
         what = "--explain needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
+    if trained.spec.many_labels:
+        what = "--explain needs a run with one class a row, this one has many labels"
+        raise UsageError(what, where=str(run.path), hint="a run on rows with one label")
     methods.check(flags.explain)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):

@@ -114,6 +114,9 @@ def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
     if flags.task != "classify":
         what = "--predict needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(where), hint="a run that was trained with --task classify")
+    if spec.many_labels:
+        what = "--predict of recordings needs one class a beat, the run has many labels a row"
+        raise UsageError(what, where=str(where), hint="--read-as rows")
     return form
 
 

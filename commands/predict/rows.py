@@ -35,8 +35,9 @@ from toolbox.plain import NOTICE
 from toolbox.reports import prediction, tables
 from toolbox.reports.run import ending
 from toolbox.runs import outputs
-from toolbox.runs.folder import RunFolder
+from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.outputs import Claim
+from toolbox.runs.predictions import joined
 from toolbox.tasks import Classify
 from toolbox.training.losses import RECONSTRUCTION
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
@@ -67,6 +68,13 @@ class RowModel:
         """The column that the summary counts."""
         return "predicted" if self.classifies else "anomaly"
 
+    def decisions(self, column: Array) -> list[str]:
+        """The decisions in the column `decides` (n,), to be counted; a row of many labels has several or none."""
+        texts = list(map(str, column.tolist()))
+        if not self.network.spec.many_labels:
+            return texts
+        return [name for text in texts for name in text.split(";") if name]
+
     @property
     def facts(self) -> dict[str, Any]:
         """The values that validation fixed, and the classes of a classifier."""
@@ -83,7 +91,10 @@ class RowModel:
         parts = (torch.from_numpy(x[first : first + self.batch]) for first in range(0, len(x), self.batch))
         if self.classifies:
             scores, classes = self.network.probabilities([part] for part in parts), self.network.spec.classes
-            predicted = {"predicted": np.array(classes)[scores.argmax(1)]}
+            if self.network.spec.many_labels:
+                predicted = {"predicted": joined(scores >= self.network.thresholds, np.array(classes))}
+            else:
+                predicted = {"predicted": np.array(classes)[scores.argmax(1)]}
             return predicted | {f"p_{name}": scores[:, k] for k, name in enumerate(classes)}
         errors, threshold = np.concatenate([*map(self._errors, parts)]), float(self.network.fixed["threshold"])
         return {"error": errors, "threshold": np.full(len(errors), threshold), "anomaly": errors > threshold}
@@ -139,10 +150,21 @@ def _checked(model: RowModel) -> RowModel:
     if spec.features:
         what = f"the run also needs {', '.join(spec.features)} of each row, which a file of rows lacks"
         raise UsageError(what, where=where, hint="the recordings, or a run without features")
-    if not model.classifies and "threshold" not in network.fixed:
+    if lacking := _unfixed(model):
         test = f"--test --resume {network.checkpoint} to fix it on the validation rows"
-        raise CheckpointError("the threshold is missing", where=where, hint=test)
+        raise CheckpointError(f"the {lacking} missing", where=where, hint=test)
     return model
+
+
+def _unfixed(model: RowModel) -> str:
+    """The value of validation that the network needs and lacks, "" for none; a run without validation needs none."""
+    network = model.network
+    if not model.classifies:
+        return "" if "threshold" in network.fixed else "threshold is"
+    if not network.spec.many_labels or "thresholds" in network.fixed:
+        return ""
+    validated = model.run is not None and model.run.read_json(CONFIG)["data"].get("val_rows")
+    return "thresholds of the classes are" if validated else ""
 
 
 def predict(model: RowModel, flags: Flags) -> None:
@@ -227,9 +249,10 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
     with new_rows.opened(path, wanted) as rows:
         place.take()
         counts: Counter[str] = Counter()
+        sizes: list[int] = []
         dropped: list[str] = []
         try:
-            files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped))
+            files.write_whole(csv_path, lambda file: _write_rows(file, model, rows, path.name, counts, dropped, sizes))
         except CommanderError:
             place.release()
             raise
@@ -240,7 +263,7 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
         what = "%s of %s has labels: they are copied as true, and not used; --test-on %s scores the run on them"
         log.info(what, rows.label, path.name, path)
     found = {
-        "file": place.within, "rows": sum(counts.values()), "dropped": len(dropped), model.decides: dict(counts),
+        "file": place.within, "rows": sum(sizes), "dropped": len(dropped), model.decides: dict(counts),
         "columns": rows.matched, "copied": rows.copied, "run": network.run,
         "checkpoint": network.checkpoint, "epoch": network.epoch, **model.facts, "predictions": str(csv_path),
     }  # fmt: skip
@@ -253,7 +276,13 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
 
 
 def _write_rows(
-    file: BinaryIO, model: RowModel, rows: new_rows.NewRows, name: str, counts: Counter[str], dropped: list[str]
+    file: BinaryIO,
+    model: RowModel,
+    rows: new_rows.NewRows,
+    name: str,
+    counts: Counter[str],
+    dropped: list[str],
+    sizes: list[int],
 ) -> None:
     """Write a line a row; counts the decisions, and collects the faults of dropped rows."""
     import pandas as pd
@@ -267,7 +296,8 @@ def _write_rows(
             dropped += part.dropped
             if len(part.index):
                 found = model.predict(part.x)
-                counts.update(map(str, found[model.decides].tolist()))
+                sizes.append(len(part.index))
+                counts.update(model.decisions(found[model.decides]))
                 copied = list(part.copied.values())
                 true = [] if part.label is None else [part.label]
                 names = outputs.distinct(["row", *found, *(["true"] if true else []), *part.copied])

@@ -10,7 +10,7 @@ true size; it is A4 if the chart fits.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,7 +205,7 @@ def _side(
         times = [f"{at / spec.rate_hz:g}" for at in (chart.begin, end)]
         title = f"{spec.name}: {named[row]}, {' to '.join(times)} s, layout {layout}"
         save(folder / f"{chart.name}.pdf", kind.sheet, signal, rate_hz=spec.rate_hz, style=style, title=title)
-        facts = str(rows.record[row]), int(rows.index[row]), spec.classes[rows.y[row]]
+        facts = str(rows.record[row]), int(rows.index[row]), _named(rows.y[row], spec.classes)
         yield f"{chart.name}.png", *facts, layout, *times
 
 
@@ -224,3 +224,8 @@ def _names(rows: Rows) -> list[str]:
         name = safe_name(re.sub(r"[^\w.+-]", "_", record), "") if record else ""
         names.append("_".join(filter(None, (name, f"row{index}" if several or not name else ""))))
     return names
+
+
+def _named(label: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """The class of a row, or its classes with ";" between them."""
+    return classes[int(label)] if label.ndim == 0 else ";".join(classes[k] for k in np.flatnonzero(label).tolist())

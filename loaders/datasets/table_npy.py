@@ -18,6 +18,7 @@ from loaders.datasets import table_npz
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
+from loaders.formats import label_columns
 from loaders.formats.csv.columns import find_columns
 from loaders.formats.csv.heads import part_names
 from loaders.formats.csv.rows import CONVERT, foreign_text
@@ -58,11 +59,12 @@ def read_npy(
     """As `table_npz.read_npz`, with labels and records from files next to `path`; see the module."""
     x = table_npz.samples_of(load_array(path), path)
     texts, recognised = texts_beside(path, len(x), {"label": label, "record": record, "split": split}, ids=ids)
-    if label is not None and "label" not in texts:
+    if label is not None and not any(part.startswith("label") for part in texts):
         names = " or ".join(place.name for place in beside(path, "labels")[:2])
         raise DataError("there are no labels next to the rows", where=str(path), hint=f"{names}, or {WITHOUT}")
     arrays = table_npz.finite({"x": x} | texts, bad_rows, path)
     table_npz.check_samples(arrays["x"], path)
+    arrays |= label_columns.stated(label)
     return arrays | ({"recognised": np.array([recognised])} if recognised else {})
 
 
@@ -79,7 +81,7 @@ def texts_beside(
     labels = next((place for place in others if place in beside(path, "labels")), None)
     records = next((place for place in others if place in beside(path, "records")), None)
     texts: Arrays = {}
-    recognised = ""
+    recognised, marked = "", bool(label_columns.separator_of(asked["label"]))
     if labels is not None and labels.suffix == ".csv":
         texts, recognised = _of_table(labels, rows, asked, ids)
     elif named := next((name for part, name in asked.items() if name and name != NO_LABEL), None):
@@ -90,9 +92,16 @@ def texts_beside(
     if records is not None and "record" not in texts and asked["record"] != NO_LABEL:
         texts["record"], recognised = load_array(records), ""
     places = {"record": records or labels}
+    if "label" in texts and texts["label"].ndim == 2 and len(texts["label"]) == rows:
+        values, name = texts.pop("label"), f"the label in {(labels or path).name}"
+        texts[label_columns.LABELS] = label_columns.table_of(values, name, str(labels))
     for part, values in texts.items():
+        if part == label_columns.LABELS:
+            continue
         place = places.get(part) or labels or path
-        texts[part] = table_npz.texts_of(values, f"the {part} in {place.name}", rows, path, blank=blank)
+        texts[part] = table_npz.texts_of(
+            values, f"the {part} in {place.name}", rows, path, blank=blank or (part == "label" and marked)
+        )
     return texts, recognised
 
 

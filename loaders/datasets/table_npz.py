@@ -1,4 +1,5 @@
-"""A user's own NPZ: x (N, C, T) or (N, T), and optionally y, record, split (N,), rate_hz, classes, leads and unit.
+"""A user's own NPZ: x (N, C, T) or (N, T), and optionally y (N,) or (N, K) of 0 and 1, record and split (N,), rate_hz,
+classes, leads and unit.
 
 Arrays of Python objects are refused: reading them could run code.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from loaders.files.archives import opened, reading
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
+from loaders.formats import label_columns
 from loaders.formats.csv import columns
 from loaders.formats.csv.columns import FEWEST_SAMPLES, of_records
 from loaders.formats.labels import NO_LABEL
@@ -36,9 +38,11 @@ def read_npz(
     are not read. `bad_rows` "drop" leaves out rows of x that are not finite. Raises DataError with the name of the
     array and its fault.
     """
-    found = read_arrays(path, {"label": label, "record": record, "split": split}, words(ids) or ())
+    asked = {"label": None, "record": record, "split": split, **label_columns.parts(label)}
+    found = read_arrays(path, asked, words(ids) or (), lacking="label" if label_columns.separator_of(label) else "")
     arrays = finite({"x": found.x} | found.texts, bad_rows, path)
     check_samples(arrays["x"], path)
+    arrays |= label_columns.stated(label)
     recognised = {"recognised": np.array([found.recognised])} if found.recognised else {}
     return arrays | found.facts | recognised
 
@@ -55,10 +59,15 @@ class NpzArrays(NamedTuple):
 
 
 def read_arrays(
-    path: Path, asked: dict[str, str | None], ids: Sequence[str], *, copies: Callable[[str], bool] | None = None
+    path: Path,
+    asked: dict[str, str | None],
+    ids: Sequence[str],
+    *,
+    copies: Callable[[str], bool] | None = None,
+    lacking: str = "",
 ) -> NpzArrays:
     """The arrays of a file. With `copies` the arrays `ids`, and others whose name it accepts, are copied, and a text
-    may be empty."""
+    may be empty, as always that of the part `lacking`. A label (N, K) is the array of many labels."""
     with reading(path), _safe(path), _loaded(path) as file:
         if copies is not None:
             ids = list(dict.fromkeys([*ids, *(name for name in file.files if name not in KNOWN and copies(name))]))
@@ -66,11 +75,16 @@ def read_arrays(
         x = samples_of(_array(file, "x", path), path)
         facts = {name: _fact(_array(file, name, path), name, x.shape[1], path) for name in FACTS if name in file.files}
 
-        def text(name: str) -> NDArray[np.str_]:
-            return texts_of(_array(file, name, path), name, len(x), path, blank=copies is not None)
+        def text(name: str, part: str = "") -> NDArray:
+            blank = copies is not None or (part == lacking and bool(part))
+            return texts_of(_array(file, name, path), name, len(x), path, blank=blank)
 
         others = {name: text(name) for name in ids if copies and name not in names.values()}
-        return NpzArrays(x, {part: text(name) for part, name in names.items()}, facts, others, recognised)
+        many: Arrays = {}
+        if "label" in names and (values := _array(file, names["label"], path)).ndim == 2 and len(values) == len(x):
+            many = {label_columns.LABELS: label_columns.table_of(values, names.pop("label"), str(path))}
+        texts = {part: text(name, part) for part, name in names.items()}
+        return NpzArrays(x, texts | many, facts, others, recognised)
 
 
 @contextmanager
@@ -120,6 +134,7 @@ def _names(
     recognised = records[0] if records and not asked["record"] and "record" not in there else ""
     defaults = {"label": "y", "record": recognised or "record", "split": ""}
     names = {part: asked[part] or default for part, default in defaults.items()}
+    names |= {part: name for part, name in asked.items() if part not in defaults and name}
     read = {part: name for part, name in names.items() if name in there and (part, asked[part]) != ("label", None)}
     return read, recognised
 

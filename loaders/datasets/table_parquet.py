@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loaders.datasets import table_npz
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays
+from loaders.formats import label_columns
 from loaders.formats.csv.columns import Columns, Names, check_counting, check_samples, find_columns, log_columns
 from loaders.formats.csv.heads import part_names
 from toolbox.errors import DataError, UsageError
@@ -124,15 +125,16 @@ def read_parquet(
         parts = list(table.parts(samples, texts))
     if not parts:
         raise DataError("the file has no rows", where=str(path), hint="rows of samples and a label")
-    arrays = {part: np.concatenate([each.texts[part] for each in parts]) for part in texts}
+    arrays: Arrays = {part: np.concatenate([each.texts[part] for each in parts]) for part in texts}
     for part, values in arrays.items():
-        if (values == "").any():
+        if (values == "").any() and not (part == "label" and label_columns.separator_of(label)):
             what = f"the {part} of row {int((values == '').argmax())}, counted from 0, is empty"
             raise DataError(what, where=str(path), hint=f"a {part} in each row")
     x = np.concatenate([each.x for each in parts])
     names = samples if len(samples) > 1 else ()
     arrays = table_npz.finite({"x": x[:, None, :]} | arrays, bad_rows, path, names=names)
     check_counting(arrays["x"][:, 0], range(x.shape[1]), names, str(path))
+    arrays |= label_columns.stated(label)
     return arrays | ({"recognised": np.array([columns.recognised])} if columns.recognised else {})
 
 

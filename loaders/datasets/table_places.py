@@ -16,6 +16,7 @@ from loaders.declaration import TableOptions
 from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv.columns import NUMBERED, find, ids_hint, of_records
+from loaders.formats.label_columns import names_of
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError
 from toolbox.flags import words
@@ -50,6 +51,13 @@ class Wanted:
         return max(1, PART_SAMPLES // (self.batch * self.spec.channels * self.spec.samples)) * self.batch
 
     @property
+    def labels(self) -> list[str]:
+        """The names of the columns of many labels a row, which are copied as they are; none of one label a row."""
+        asked = self.options.label_column if self.spec.many_labels else None
+        named = names_of(asked if "label_column" in self.typed else self.spec.label_name or asked)
+        return named if len(named) > 1 else []
+
+    @property
     def ids(self) -> list[str]:
         """The typed or stored names or numbers of the columns to copy."""
         return words(self.options.id_columns) or []
@@ -64,13 +72,16 @@ class Wanted:
         """Whether a column is copied by its name: the run's record, split or ids, another record or id, or the numbers
         of rows that pandas writes."""
         word = re.sub(r"[\W_]+", "", name).lower()
-        of_run = (self.spec.record_name, *self.ids, (self.options.split or "").partition(":")[2])
+        of_run = (self.spec.record_name, *self.ids, *self.labels, (self.options.split or "").partition(":")[2])
         is_id = word in ("", "row") or bool(of_records([name])) or re.fullmatch(NUMBERED, word) is not None
         return is_id or name in of_run
 
     def option(self, name: str) -> str | None:
         """A column that was typed for this file, else None."""
-        return getattr(self.options, name) if name in self.typed else None
+        value = getattr(self.options, name) if name in self.typed else None
+        if value is None or name != "label_column" or not self.spec.many_labels:
+            return value
+        return None if self.labels else next(iter(names_of(value)), value)
 
 
 class Place(NamedTuple):
@@ -103,6 +114,8 @@ def placed(
     ids = wanted.ids if "id_columns" in wanted.typed else []
     copied = [find(cells, name, "--id-columns", header=header, where=str(path)) for name in ids]
     copied += [typed["record"]] if "record" in typed else []
+    if "label_column" in wanted.typed:
+        copied += [find(cells, name, "--label-column", header=header, where=str(path)) for name in wanted.labels]
     if header and wanted.spec.columns and not lists:
         return _by_name(cells, wanted, copied, typed.get("label"), where=where)
     return _in_order(cells, wanted, copied, typed.get("label"), path=path, header=header, where=where, lists=lists)

@@ -78,6 +78,8 @@ def only_normal(data: Data, named: str | None) -> Data:
 
     Raises DataError for an empty split, and, at the opening of the test, for one without normal rows or anomalies.
     """
+    if data.spec.many_labels:
+        raise UsageError("--task detect needs one class a row, the rows have many labels", hint="--task classify")
     normal = normal_class(data.spec.classes, named)
     label = data.spec.classes.index(normal)
     train, val = (split.rows(np.flatnonzero(split.y == label)) for split in (data.train, data.val))

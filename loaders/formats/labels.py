@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.files.cache import Arrays
+from loaders.formats import label_columns
 from toolbox.errors import DataError
 
 NO_LABEL, UNLABELLED = "none", "unlabelled"
@@ -15,10 +16,14 @@ COLUMN = "--label-column with the column of classes"
 
 
 def coded(arrays: Arrays, where: str) -> Arrays:
-    """The arrays with y (N,) and classes (K,) in place of the label (N,); rows without labels have one class.
+    """The arrays with y (N,) and classes (K,) in place of the label (N,); rows without labels have one class. Many
+    labels a row become y (N, K), see `label_columns`.
 
     Raises DataError for one class only, a class with one row, and labels that are values, not classes.
     """
+    arrays = label_columns.coded(arrays, where)
+    if "y" in arrays:
+        return arrays
     if "label" not in arrays:
         return arrays | {"y": np.zeros(len(arrays["x"]), np.int64), "classes": np.array([UNLABELLED])}
     arrays = _coded(arrays, where)
@@ -43,6 +48,9 @@ def coded_among(arrays: Arrays, where: str, *, classes: Sequence[str], lowest: i
     Labels without a name of a class are numbers of the classes from `lowest` on, if it is given. Raises DataError for
     rows without labels, unless there is one class.
     """
+    arrays = label_columns.coded(arrays, where)
+    if "y" in arrays:
+        return arrays
     if "label" not in arrays:
         if len(classes) > 1:
             raise DataError("a test needs labels, the rows have none", where=where, hint=COLUMN)

@@ -5,12 +5,17 @@ Each record is another patient, with another heart vector, rate and noise. AFIB 
 and f waves; ST (of GSVT) is fast and regular, with the P wave near the T wave before it; SVT has no P wave, or one
 after the QRS complex; SB is below 60 a minute; SR is between 60 and 100, and so is SA, which changes with the breath.
 
+--labels many generates 240 other records, of which each has any of the FINDINGS or none: a rhythm (AFIB, SB, ST), an
+axis (LAD, RAD) and findings of conduction (1AVB, LBBB, RBBB).
+
 The heart is a dipole that turns and grows with every wave of a beat. A wave is a Gaussian bump of the vector (x, y, z),
 as in the dynamical model of McSharry et al. (IEEE TBME 50(3):289-294, 2003) and its extension to the vector by Sameni
 et al. (EURASIP J Adv Signal Process 2007:43407). x points to the left, y down and z to the back, in mV of the Frank
 leads. Eight leads are projections of the vector by Dower, Machado & Osborne (Clin Cardiol 3(2):87-95, 1980), the other
 four follow from I and II by Einthoven and Goldberger.
 """
+
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +26,10 @@ from loaders.families import twelve_lead
 from loaders.families.twelve_lead import RATE_HZ, SAMPLES, TwelveLeadPlan
 from loaders.files import building
 from loaders.files.cache import Arrays, cached
+from toolbox.registry import pick
 
 Signal = NDArray[np.float64]
+Waves = tuple[Signal, Signal, Signal]
 WAVES = ("P", "Q", "R", "S", "T rise", "T")
 # The projections of x, y and z on I, II, V1 to V6.
 DOWER = np.array(
@@ -97,9 +104,23 @@ RETROGRADE_S = 0.11  # after the R peak, the P wave of some SVT
 NOISE_MV, WANDER_MV = (0.006, 0.025), (0.01, 0.06)
 
 
+MANY_VERSION, MANY_SEED = 1, 19
+MANY_COUNTS = {"SR": 96, "SB": 48, "ST": 42, "AFIB": 54}
+FINDINGS = ("1AVB", "AFIB", "LAD", "LBBB", "RAD", "RBBB", "SB", "ST")
+AXIS_DEGREES = {"LAD": -80.0, "RAD": 80.0}  # of the QRS complex, around z
+LATE_P_S = 0.1  # that a P wave of 1AVB comes before its place
+RHYTHM = "rhythm"
+LABELS = {RHYTHM: "one rhythm a record", "many": "any of the findings"}
+
+
 def load(request: Request) -> Data:
-    """240 records of 10 s at 500 Hz in mV, the same in every run."""
+    """240 records of 10 s at 500 Hz in mV, or 240 with many labels each, the same in every run."""
     plan = TwelveLeadPlan.of(request)
+    asked = request.options.labels or RHYTHM
+    pick("labels", LABELS, asked)
+    if asked != RHYTHM:
+        arrays, checksum = cached(request.cache / f"findings-v{MANY_VERSION}", with_findings)
+        return plan.with_labels(arrays, checksum, arrays["y"], FINDINGS)
     return plan.data(*cached(request.cache / f"records-v{VERSION}", generated))
 
 
@@ -113,10 +134,31 @@ def generated() -> Arrays:
     return {"samples": samples, "record": names, "rhythm": rhythm, "content": content}
 
 
-def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:
+def with_findings() -> Arrays:
+    """Records with any of the FINDINGS each, y (R, K)."""
+    rng = np.random.default_rng(MANY_SEED)
+    rhythm = rng.permutation(np.repeat(list(MANY_COUNTS), list(MANY_COUNTS.values())))
+    axis, block = rng.choice(["LAD", "RAD", ""], (len(rhythm),), p=(0.25, 0.2, 0.55)), rng.random(len(rhythm))
+    late = rng.random(len(rhythm)) < 0.25
+    own = [
+        {str(rhythm[k]), str(axis[k]), "LBBB" if block[k] < 0.2 else "RBBB" if block[k] < 0.4 else ""}
+        | ({"1AVB"} if late[k] and rhythm[k] != "AFIB" else set())
+        for k in range(len(rhythm))
+    ]
+    parts = zip(rhythm, own, rng.spawn(len(rhythm)), strict=True)
+    samples = np.stack([record(str(each), one, findings) for each, findings, one in parts])
+    return {
+        "samples": samples,
+        "record": np.array([f"m{number:03}" for number in range(1, len(rhythm) + 1)]),
+        "y": np.array([[int(name in findings) for name in FINDINGS] for findings in own], np.int64),
+        "content": np.array([*map(building.content, samples)]),
+    }
+
+
+def record(rhythm: str, rng: np.random.Generator, findings: Collection[str] = ()) -> NDArray[np.int16]:
     """One record (12, 5000) in microvolts."""
     time_s = np.arange(SAMPLES) / RATE_HZ
-    vector, when_s, width_s = _patient(rhythm, rng)
+    vector, when_s, width_s = _with_findings(findings, *_patient(rhythm, rng))
     peaks_s, rr_s = _peaks_s(rhythm, rng)
     when_s = np.tile(when_s, (len(peaks_s), 1))
     when_s[:, 4:] *= np.sqrt(rr_s)[:, None].clip(0.66, 1.1)  # Bazett: the QT interval goes with the root of RR
@@ -128,9 +170,7 @@ def record(rhythm: str, rng: np.random.Generator) -> NDArray[np.int16]:
     return np.round(twelve(eight)).clip(-twelve_lead.LARGEST, twelve_lead.LARGEST).astype(np.int16)
 
 
-def _patient(
-    rhythm: str, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _patient(rhythm: str, rng: np.random.Generator) -> Waves:
     """The patient's waves: vector (6, 3) in mV, time (6,) and width (6,) in s."""
     waves = len(WAVES)
     vector = turned(VECTOR_MV, rng.normal(0, (8, 8, 14)))
@@ -141,6 +181,26 @@ def _patient(
         vector[0] *= -0.7 if retrograde else 0
         when_s[0] = RETROGRADE_S
     return vector, when_s, WIDTH_S * rng.lognormal(0, 0.1, waves)
+
+
+def _with_findings(findings: Collection[str], vector: Signal, when_s: Signal, width_s: Signal) -> Waves:
+    """The waves of `_patient` with findings of axis and conduction."""
+    complexes, late = slice(1, 4), WAVES.index("S")
+    for name in AXIS_DEGREES.keys() & findings:
+        vector = vector.copy()
+        vector[complexes] = turned(vector[complexes], np.array([0.0, 0.0, AXIS_DEGREES[name]]))
+    if "1AVB" in findings:
+        when_s = when_s - LATE_P_S * (np.arange(len(WAVES)) == 0)
+    if "LBBB" in findings:  # broad, to the left and the back, with T against it
+        wide = np.where(np.isin(np.arange(len(WAVES)), range(1, 4)), 2.4, 1.0)
+        vector, width_s = vector * np.array([0.3, 0.3, 1.0, 0.3, -1, -1])[:, None], width_s * wide
+        vector[2] += [0.3, 0.0, 0.6]
+    if "RBBB" in findings:  # a late wave to the right and the front
+        width_s, when_s = width_s.copy(), when_s.copy()
+        width_s[late], when_s[late] = 2.2 * width_s[late], when_s[late] + 0.04
+        vector = vector.copy()
+        vector[late] = [-0.55, 0.05, -0.7]
+    return vector, when_s, width_s
 
 
 def _peaks_s(rhythm: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

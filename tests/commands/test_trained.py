@@ -163,7 +163,7 @@ WRONG = {
     "text": ({"target": np.array(list("abcd"))}, "target has the shape (4,) and the type <U1"),
     "not finite": ({"scores": np.full((4, 2), np.nan)}, "scores are not all finite"),
     "a class too many": ({"target": np.array([0, 1, 2, 0])}, "target has values from 0 to 2, allowed are 0 to 1"),
-    "many labels": ({"target": np.ones((4, 2), int)}, "needs one class a row"),
+    "many labels": ({"target": np.ones((4, 2), int)}, "metrics.json: per_class is missing"),
 }
 
 

@@ -73,3 +73,13 @@ def test_a_committee_is_trained_tested_again_and_resumed_as_any_classifier(root:
     assert (other.code, "--members is 2, the run has 3" in other.err) == (2, True)
     detecting = carried_out("--dataset", "synth", "--task", "detect", "--members", "2", "--root-dir", root)
     assert (detecting.code, "--members is only valid with --task classify" in detecting.err) == (2, True)
+
+
+def test_of_many_labels_the_probability_of_each_class_is_the_mean_of_the_members() -> None:
+    committee, x = (
+        get_model("cnn1d_3", replace(make_spec(), many_labels=True), members=3).eval(),
+        torch.randn(5, 1, 187),
+    )
+    expected = torch.stack([member(x).sigmoid() for member in committee.members]).mean(0)
+    torch.testing.assert_close(committee(x).sigmoid(), expected)
+    assert committee(torch.full((2, 1, 187), 1e6)).isfinite().all()

@@ -58,11 +58,6 @@ RULE = (
 )
 
 
-def lower_is_better(name: str) -> bool:
-    """Whether the lower value of a monitored metric is the better one."""
-    return name in METRICS and METRICS[name].lower_is_better
-
-
 def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Array | None = None) -> Array:
     """Rows (or their weights) by true class and predicted class, (K, K)."""
     return np.bincount(target * classes + predicted, weight, classes * classes).reshape(classes, classes)

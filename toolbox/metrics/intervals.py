@@ -31,6 +31,7 @@ REPLICATES = 1000  # default number of an interval
 LARGEST_BLOCK = 2**22  # numbers in a block of `draws`
 CACHED = 2**18  # numbers in a block of `row_draws`: few blocks, and fits into a processor's cache
 ROW_METHOD = "percentile bootstrap over rows"
+RECORD_BOOTSTRAP = "percentile bootstrap over records"
 RECORD_METHOD = "jackknife t over records, effective degrees of freedom"
 SHARE: Bounds = (0.0, 1.0)
 UNDEFINED, STILL = "undefined", "no spread"

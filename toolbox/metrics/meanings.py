@@ -35,6 +35,13 @@ RHYTHMS = {
     "AVRT": "tachycardia re-entering through an accessory pathway",
     "SAAWR": "pacemaker wandering from sinus node to atrium",
 }
+FINDINGS = {
+    "1AVB": "first degree AV block: a long PR interval",
+    "LAD": "left axis deviation",
+    "RAD": "right axis deviation",
+    "LBBB": "left bundle branch block",
+    "RBBB": "right bundle branch block",
+} | {name: RHYTHMS[name] for name in ("AFIB", "SB", "ST")}
 BEATS_OF_ONE = {
     "Normal": "normal beats",
     "R-on-T PVC": "premature ventricular beats on the T wave before",
@@ -57,6 +64,7 @@ VOCABULARIES = {
     "AAMI classes, as in ANSI/AAMI EC57": AAMI,
     "rhythms of the PhysioNet/CinC Challenge 2017": STRIPS,
     "rhythms of the Chapman-Shaoxing database": RHYTHMS,
+    "findings of generated twelve-lead records": FINDINGS,
     "beats of ECG5000, UCR archive": BEATS_OF_ONE,
     "annotation symbols of PhysioNet": SYMBOLS,
     "two classes": WORDS,
@@ -65,6 +73,7 @@ ENOUGH = 3  # classes that make a vocabulary certain, or all that it has
 GROSS_PREFIX = "gross "  # of the figures by patient among others
 # The figure that sums a test up: the first of these that it has.
 HEADLINES = (f"{GROSS_PREFIX}macro_f1", "challenge_f1", "macro_f1", "auroc")
+OF_LABELS = "fmax"  # a figure of many labels alone, whose headline is macro AUROC
 
 FIGURES = {
     "loss": ("loss", "mean loss of a row, without class weights; lower is better"),
@@ -86,6 +95,23 @@ FIGURES = {
         " by the rows that are either",
     ),
     "frequency_weighted_iou": ("frequency-weighted IoU", "mean IoU, in which each class weighs as much as it has rows"),
+    "fmax": (
+        "Fmax",
+        "the largest harmonic mean, over thresholds on these rows, of mean precision and mean recall of a row;"
+        " precision over rows with a predicted class",
+    ),
+    "hamming_loss": ("Hamming loss", "share of all rows and classes with a wrong decision; lower is better"),
+    "exact_match": ("exact match", "share of the rows with every class right"),
+    "macro_ece": (
+        "macro ECE",
+        "mean over the classes of the expected calibration error: the mean distance between the probability of "
+        "the class"
+        " and the share of rows that have it; lower is better",
+    ),
+    "macro_brier": (
+        "macro Brier score",
+        "mean over the classes of the mean squared distance of the probability from 0 or 1; lower is better",
+    ),
     "challenge_f1": ("challenge F1", "mean F1 of the classes that the publisher of the data scores"),
     "auroc": ("AUROC", "probability that an anomaly has a larger error than a normal row; 0.5 is chance"),
     "average_precision": (
@@ -105,6 +131,11 @@ PARTS = (
     ("Se", "sensitivity, recall: share of the rows of a class that are predicted as this class"),
     ("+P", "positive predictivity, precision: share of the rows predicted as a class that are of this class"),
     ("F1", "harmonic mean of Se and +P; high only if both are"),
+)
+OF_LABELS_PARTS = (
+    ("threshold", "the probability from which on the class is predicted: the best F1 of the class on validation rows"),
+    ("ECE", "mean distance between the probability of the class and the share of rows that have it"),
+    ("Brier", "mean squared distance of the probability of the class from 0 or 1"),
 )
 FALSE_RATE = ("FPR", "false positive rate: share of the rows of other classes that are predicted as this class")
 GROSS = (
@@ -139,7 +170,8 @@ def part(over: Sequence[str], classes: Collection[str]) -> Sequence[str]:
 
 def headline(there: Collection[str]) -> str:
     """The figure of `there` that sums a test up; "" for none."""
-    return next((name for name in HEADLINES if name in there), next(iter(there), ""))
+    first = ("macro_auroc",) if OF_LABELS in there else ()
+    return next((name for name in (*first, *HEADLINES) if name in there), next(iter(there), ""))
 
 
 def definitions(figures: Sequence[str]) -> list[tuple[str, str]]:

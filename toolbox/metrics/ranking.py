@@ -61,7 +61,7 @@ class Ranking:
     """Rows sorted once by the score of each class, so that AUROC and average precision of weighted rows are sums."""
 
     def __init__(self, target: Array, scores: Array) -> None:
-        self._classes = [Ranked.by(column, target == k) for k, column in enumerate(scores.T)]
+        self._classes = [Ranked.by(column, of_class(target, k)) for k, column in enumerate(scores.T)]
 
     def curve(self, k: int, weight: Array) -> tuple[Array, Array]:
         """Rows of class k and of the rest (or their `weight` (..., N)) above each score that occurs, highest first."""
@@ -79,6 +79,11 @@ class Ranking:
         """`metrics` but for rounding, as a function of many weights (b, N), whole numbers, and of their sums (b,)."""
         areas = [of.areas() for of in self._classes]
         return lambda weight, total: _macro([each(weight, total) for each in areas])
+
+
+def of_class(target: Array, k: int) -> Array:
+    """Whether each row is of class k (N,); `target` is the class (N,) of a row, or 0 and 1 for many labels (N, K)."""
+    return target == k if target.ndim == 1 else target[:, k] == 1
 
 
 def _macro(of_classes: Sequence[tuple[Array, Array]]) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolbox.metrics.ranking import of_class
 from toolbox.plain import NOTICE
 from toolbox.reports import figures, pages, plots
 from toolbox.reports.plots import COLOURS, DataFacts, Panel
@@ -42,8 +43,8 @@ def example_panels(x: Array, y: Array, index: Array, *, spec: DataFacts, seed: i
     """
     rng, grid = np.random.default_rng(seed), []
     for k, name in enumerate(spec.classes):
-        of_class = np.flatnonzero(y == k)
-        drawn = np.sort(rng.choice(of_class, min(examples, len(of_class)), replace=False))
+        own = np.flatnonzero(of_class(y, k))
+        drawn = np.sort(rng.choice(own, min(examples, len(own)), replace=False))
         grid += [_signal(x[row], spec, f"{name}, row {index[row]:,}") for row in drawn]
         grid += [_panel(f"{name}: no {'other ' if len(drawn) else ''}row") for _ in range(examples - len(drawn))]
     return _labelled(grid, examples, spec.unit)
@@ -87,18 +88,23 @@ def moments(x: Array, y: Array, classes: int) -> tuple[Array, Array, Array]:
 
     `x` (N, C, T) may be a memory map; it is read once, in blocks.
     """
-    counts, block = np.bincount(y, minlength=classes), max(1, BLOCK // max(1, int(np.prod(x.shape[1:]))))
+    counts, block = _counts(y, classes), max(1, BLOCK // max(1, int(np.prod(x.shape[1:]))))
     sums = np.zeros((2, classes, *x.shape[1:]))
     origin = x[:1].astype(float).sum(0)  # near the values, so that the difference of squares keeps its digits
     for begin in range(0, len(x), block):
         part = x[begin : begin + block] - origin
-        member = (y[begin : begin + block] == np.arange(classes)[:, None]).astype(float)
+        member = np.stack([of_class(y[begin : begin + block], k) for k in range(classes)]).astype(float)
         sums[0] += np.tensordot(member, part, 1)
         sums[1] += np.tensordot(member, part**2, 1)
     mean, square = sums / np.maximum(counts, 1)[:, None, None]
     sd = np.sqrt(np.maximum(square - mean**2, 0))
     there = counts[:, None, None] > 0
     return counts, np.where(there, mean + origin, 0).astype(np.float32), sd.astype(np.float32)
+
+
+def _counts(y: Array, classes: int) -> Array:
+    """The rows (K,) of each class of y, (N,) or many labels (N, K)."""
+    return np.bincount(y, minlength=classes) if y.ndim == 1 else y.sum(0)
 
 
 def augmentation_panels(rows: Mapping[str, Array], *, rate_hz: float, unit: str) -> list[Panel]:
@@ -155,7 +161,7 @@ def explore(
     of = {"output": "exploration", "dataset": spec.name}
     Claim(folder, "", names, of, lambda path: of if _is_own(path) else None, flag="--root-dir").take()
     cell = (CELL[0], max(CELL[1], 1 + 0.35 * len(spec.leads)))
-    counts = np.stack([np.bincount(labels, minlength=len(spec.classes)) for labels in (y, y_val)])
+    counts = np.stack([_counts(labels, len(spec.classes)) for labels in (y, y_val)])
     plots.save_png(classes_figure(counts, spec.classes, f"{spec.name}\n{CLOSED}"), folder / "classes.png")
     grids = {
         "examples": (example_panels(x, y, index, spec=spec, seed=seed, examples=examples), examples, cell),

@@ -106,11 +106,23 @@ def _output(output: Mapping[str, Any]) -> str:
     lines.append(f"Classes, in order: {classes}.")
     if weights := output["decision_weights"]:
         lines.append(f"The logarithms of the decision weights {', '.join(f'{each:g}' for each in weights)} are added.")
+    if "thresholds" in output:
+        return _list([*lines, *_of_labels(output)])
     if temperature := output["temperature"]:
         lines.append(f"Logits are divided by the temperature {temperature:.6g}, fitted on {_safe(output['fixed_on'])}.")
     else:
         lines.append("No temperature is fitted: the probabilities are not calibrated.")
     return _list([*lines, "The softmax gives probabilities; the largest one is the predicted class."])
+
+
+def _of_labels(output: Mapping[str, Any]) -> list[str]:
+    """The lines on many labels a row: sigmoid, thresholds."""
+    lines = ["The sigmoid of each logit is the probability of its class; a row has any number of classes."]
+    if output["thresholds"] is None:
+        return [*lines, "No thresholds are fixed: a class is predicted from 0.5 on."]
+    each = zip(output["classes"], output["thresholds"], strict=True)
+    named = ", ".join(f"{_safe(name)} {threshold:.4g}" for name, threshold in each)
+    return [*lines, f"A class is predicted from its threshold on, fixed on {_safe(output['fixed_on'])}: {named}."]
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -142,7 +154,7 @@ def _results(results: Mapping[str, Any] | None, classes: Sequence[str]) -> str:
     ]
     parts = [_table(("metric", "validation", "test", "95 % interval"), rows)]
     if "per_class" in test:
-        ends = test.get("f1_intervals") or {}
+        ends = test.get("f1_intervals") or (test.get("class_intervals") or {}).get("f1") or {}
         of = [(name, test["per_class"].get(name) or {}) for name in classes]
         figures = [
             (_safe(name), *(shown(own.get(part)) for part in ("recall", "precision", "f1")), between(ends.get(name)))

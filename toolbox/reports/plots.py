@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from toolbox import files, plain
 from toolbox.metrics import meanings
-from toolbox.metrics.classification import METRICS
-from toolbox.metrics.ranking import Ranking, auroc, average_precision
+from toolbox.metrics.labels import EVERY
+from toolbox.metrics.ranking import Ranking, auroc, average_precision, of_class
 from toolbox.runs.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class DataFacts(Protocol):
     def licence(self) -> str: ...
     @property
     def split_rule(self) -> str: ...
+    @property
+    def many_labels(self) -> bool: ...
 
 
 @dataclass
@@ -271,7 +273,7 @@ def _curves(predictions: Predictions, classes: Sequence[str]) -> Iterator[tuple[
     """Name and curve of each class with positive and negative rows."""
     ranking, ones = Ranking(predictions.target, predictions.scores), np.ones(len(predictions.target))
     for k, name in enumerate(classes):
-        if 0 < (predictions.target == k).sum() < len(predictions.target):
+        if 0 < of_class(predictions.target, k).sum() < len(predictions.target):
             yield name, *ranking.curve(k, ones)
 
 
@@ -289,7 +291,7 @@ def history_panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
     sides = [side for side in SIDES if any(row[side] for row in history)]
     lines = {
         meanings.name_of(name): {SIDES[side]: [row[side].get(name) for row in history] for side in sides}
-        for name in METRICS
+        for name in EVERY
         if any(name in row[side] for side in sides for row in history)
     }
     rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]

@@ -18,7 +18,7 @@ from toolbox import files, plain, schema
 from toolbox.errors import UsageError
 from toolbox.files import finite
 from toolbox.metrics import meanings
-from toolbox.metrics.classification import METRICS
+from toolbox.metrics.labels import EVERY
 from toolbox.reports import pages
 from toolbox.reports.plots import COLOURS
 from toolbox.runs.summary import Row
@@ -105,7 +105,7 @@ def explorer(
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """The metrics of validation or test that any run has, the usual ones first."""
     there = dict.fromkeys(name for row in rows for side in ("test", "val") for name in row[side])
-    order = [*dict.fromkeys((*meanings.HEADLINES, *METRICS))]
+    order = [*dict.fromkeys((*meanings.HEADLINES, *EVERY))]
     return sorted(there, key=lambda name: order.index(name) if name in order else len(order))
 
 

@@ -87,6 +87,9 @@ def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     if method == intervals.ROW_METHOD:
         drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
+    elif method == intervals.RECORD_BOOTSTRAP:
+        drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
+        lines = [f"The intervals resample records ({drawn}); rows of one record are drawn together."]
     what = "rows" if method == intervals.ROW_METHOD else "records"
     return lines + [of_missing(what)] * bool(lacking)
 

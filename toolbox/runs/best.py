@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from toolbox.metrics import classification
+from toolbox.metrics import labels
 from toolbox.schema import is_count, is_finite, is_number
 
 Row = Mapping[str, Any]
@@ -21,7 +21,7 @@ Best = dict[str, Any]  # epoch, value, loss, and the epoch `since` which no epoc
 
 def mode(monitor: str) -> Literal["min", "max"]:
     """The better direction of a monitored metric, "min" or "max"."""
-    return "min" if classification.lower_is_better(monitor) else "max"
+    return "min" if labels.lower_is_better(monitor) else "max"
 
 
 def is_better(monitor: str, value: float, best: float | None) -> bool:

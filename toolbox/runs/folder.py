@@ -21,7 +21,7 @@ from typing import Any
 
 from toolbox import files, schema
 from toolbox.errors import BusyError, CheckpointError, ResourceError, UsageError
-from toolbox.metrics.classification import METRICS
+from toolbox.metrics.labels import EVERY
 from toolbox.runs import study
 from toolbox.schema import is_finite, is_number
 
@@ -33,13 +33,15 @@ HISTORY = "logger.json"
 EPOCH = "checkpoint_epoch{}.pth.tar"
 PARTS = ("res", "pred", "tensorboard")
 RESULTS = "results.json"
-OF_A_TEST = (RESULTS, "report.html", "pred", "temperature.json", "threshold.json")  # results.json marks a finished run
+# results.json marks a finished run
+OF_A_TEST = (RESULTS, "report.html", "pred", "temperature.json", "threshold.json", "thresholds.json")
 BEFORE = "before"
 SIDES = ("train", "val")
 MOST_EPOCHS = 10**9
 ROW = {"epoch": schema.Count(1, MOST_EPOCHS), "train": dict, "val": dict}
 TIMES = ("lr", "backbone_lr", "seconds", "samples_per_s")
 LOGGED = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line of an epoch
+OF_LABELS = {"loss": "loss", "macro_auroc": "macro AUROC"}  # of many labels
 log = logging.getLogger("commander")
 
 
@@ -150,8 +152,9 @@ class RunFolder:
         """Write logger.json, one row per epoch, and log the last row in a line."""
         self.write_json(HISTORY, history)
         last = history[-1]
+        logged = OF_LABELS if "fmax" in last["train"] else LOGGED
         figures = "  ".join(
-            f"{side} " + " ".join(f"{name} {last[side][key]:.4f}" for key, name in LOGGED.items() if key in last[side])
+            f"{side} " + " ".join(f"{name} {last[side][key]:.4f}" for key, name in logged.items() if key in last[side])
             for side in SIDES
             if last[side]
         )
@@ -350,7 +353,7 @@ def _of_row(row: Mapping[str, Any]) -> str:
 
 
 def _of_side(values: Mapping[str, Any]) -> str:
-    for name in METRICS:
+    for name in EVERY:
         if values.get(name) is not None and not is_number(values[name]):
             return f"{name} is {schema.kind(values[name])}, it must be a number"
     matrix = values.get("confusion_matrix")

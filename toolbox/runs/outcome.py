@@ -76,6 +76,11 @@ def figures(test: Mapping[str, Any]) -> dict[str, Measured]:
     return found | {meanings.GROSS_PREFIX + name: of for name, of in _figures(*gross).items()}
 
 
+def of_labels(test: Mapping[str, Any]) -> bool:
+    """Whether the rows of a test have many labels."""
+    return "class_intervals" in test
+
+
 def lacking_f1(test: Mapping[str, Any]) -> dict[str, str]:
     """The reason for the missing interval of the F1 of each class, which only figures by patient state."""
     gross = {name.removeprefix(meanings.GROSS_PREFIX): of.lacks for name, of in figures(test).items() if of.lacks}
@@ -90,6 +95,8 @@ def outside(test: Mapping[str, Any]) -> list[str]:
     """The estimates of a test that are not in their 95 % interval."""
     per_class, of_class = _dict(test.get("per_class")), _dict(test.get("f1_intervals"))
     f1 = {f"F1 of {name}": Measured(_dict(of).get("f1"), of_class.get(name), "") for name, of in per_class.items()}
+    auroc = _dict(_dict(test.get("class_intervals")).get("auroc"))
+    f1 |= {f"AUROC of {name}": Measured(_dict(of).get("auroc"), auroc.get(name), "") for name, of in per_class.items()}
     found = []
     for name, (value, ends, _) in (figures(test) | f1).items():
         if not (isinstance(ends, list) and len(ends) == 2 and all(map(schema.is_finite, [value, *ends]))):

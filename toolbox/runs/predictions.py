@@ -64,15 +64,22 @@ class Predictions:
             return f"target has values from {target.min()} to {target.max()}, allowed are 0 to {most}"
         return ""
 
-    def save_csv(self, path: Path, classes: Sequence[str]) -> None:
+    def save_csv(self, path: Path, classes: Sequence[str], thresholds: Array | None = None) -> None:
         """Write row, record, true and predicted class, and one probability a class.
 
-        Of many labels `true` has the names with ";" between them, and nothing is predicted without thresholds.
+        Of many labels `true` and `predicted` have the names with ";" between them; a class is predicted from its
+        threshold (K,) on, and nothing is without thresholds.
         """
         names, columns = np.array(classes), {"row": self.index, "record": self.record}
         if self.target.ndim == 1:
             columns |= {"true": names[self.target], "predicted": names[self.scores.argmax(1)]}
         else:
-            columns["true"] = np.array([";".join(names[: labels.size][labels == 1]) for labels in self.target])
+            columns["true"] = joined(self.target == 1, names)
+            columns |= {} if thresholds is None else {"predicted": joined(self.scores >= thresholds, names)}
         columns |= {f"p_{name}": scores for name, scores in zip(classes, self.scores.T, strict=True)}
         files.write_csv(path, columns, f"%.{CSV_DIGITS}f")
+
+
+def joined(chosen: Array, names: Array) -> Array:
+    """The `names` (K,) of the `chosen` (N, K) classes of each row, with ";" between them; "" for none (N,)."""
+    return np.array([";".join(names[: len(row)][row]) for row in chosen], str)

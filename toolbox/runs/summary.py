@@ -16,6 +16,7 @@ import numpy as np
 
 from toolbox import files, schema
 from toolbox.metrics import classification, meanings
+from toolbox.metrics.labels import EVERY
 from toolbox.runs import outcome, study
 from toolbox.runs.best import best_epoch
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS
@@ -135,7 +136,7 @@ def summary(folder: Path, path: str, record: StudyRecord | None) -> Row:
     if not row["dataset"] and folder.parent.name == "runs":
         row["dataset"] = folder.parent.parent.name
     # A metric of a user's file is not known here, and neither is its better end.
-    is_known = row["monitor"] in (*classification.METRICS, "epoch")
+    is_known = row["monitor"] in (*EVERY, "epoch")
     best = (best_epoch(history, row["monitor"], (results or {}).get("best_epoch")) if is_known else None) or {}
     row |= {"epochs": len(history), "best": best.get("epoch"), "val": _figures(best.get("val") or {})}
     row["headline"] = meanings.headline(row["val"])

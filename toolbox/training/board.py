@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from toolbox import files
-from toolbox.metrics.classification import METRICS
+from toolbox.metrics.labels import EVERY
+from toolbox.metrics.ranking import of_class
 from toolbox.runs.predictions import Predictions
 from toolbox.training.recorders import About, Images, Recorder, log
 
@@ -71,7 +72,7 @@ class Board(Recorder):
     def scalars(self, split: str, values: Mapping[str, float], step: int) -> None:
         with self._writing():
             for name, value in values.items():
-                group, tag = ("metrics" if name in METRICS else "test", name) if split else ("rates", name)
+                group, tag = ("metrics" if name in EVERY else "test", name) if split else ("rates", name)
                 self._writer(split).add_scalar(f"{group}/{tag.replace('/', ' ')}", value, step)
             self._writer(split).flush()
 
@@ -105,7 +106,7 @@ class Board(Recorder):
     def curves(self, split: str, predictions: Predictions, classes: Sequence[str], step: int) -> None:
         with self._writing():
             for k, name in enumerate(classes):
-                rows = predictions.target == k, predictions.scores[:, k]
+                rows = of_class(predictions.target, k), predictions.scores[:, k]
                 self._writer().add_pr_curve(f"{split}_{name}", *rows, step)
             self._writer().flush()
 

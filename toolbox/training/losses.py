@@ -1,4 +1,5 @@
-"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T).
+"""A name becomes a loss of each row (B,): of logits (B, K) and labels (B,), or of a reconstruction (B, C, T); of many
+labels a row (B, K), the loss of each class (B, K).
 
 The task weights by class and averages, in the same way for every loss.
 """
@@ -73,6 +74,31 @@ LOSSES: dict[str, Loss] = {
     "mse": squared_error,
     "l1": absolute_error,
 }
+
+
+def labels_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy of each class."""
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+
+
+def labels_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """Binary cross entropy of each class, scaled by (1 - p)^gamma, p the probability of the right answer (Lin et al.,
+    ICCV 2017)."""
+    loss = labels_cross_entropy(logits, labels)
+    return (1 - torch.exp(-loss)).pow(gamma) * loss
+
+
+def labels_asymmetric(logits: Tensor, labels: Tensor, gamma: float = 4.0, margin: float = 0.05) -> Tensor:
+    """Cross entropy of a present class; of an absent one p^gamma times it, with p lowered by `margin`, so that easy
+    absent classes count for nothing (Ridnik et al., ICCV 2021, with their gamma- of 4, gamma+ of 0 and margin)."""
+    present = labels.to(logits.dtype)
+    lowered = (logits.sigmoid() - margin).clamp(min=0)
+    absent = lowered.pow(gamma) * -torch.log1p(-lowered)  # lowered is at most 1 - margin
+    return present * F.softplus(-logits) + (1 - present) * absent
+
+
+# Of many labels a row: the loss (B, K) of each class, for logits (B, K) and labels (B, K) of 0 and 1.
+LABEL_LOSSES: dict[str, Loss] = {"bce": labels_cross_entropy, "focal": labels_focal, "asymmetric": labels_asymmetric}
 
 
 def reconstruction_absolute(outputs: Tensor, x: Tensor) -> Tensor:

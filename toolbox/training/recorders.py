@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from toolbox import files
 from toolbox.errors import CommanderError, UsageError
-from toolbox.metrics.classification import METRICS
+from toolbox.metrics.labels import EVERY
 from toolbox.registry import pick
 from toolbox.runs.predictions import Predictions
 
@@ -192,13 +192,13 @@ class Recorders:
         rates = {name: row[name] for name in RATES if name in row} | {"rows_per_s": row["samples_per_s"]}
         self._each(lambda member: member.scalars("", rates, step))
         for split in ("train", "val"):
-            values = {name: row[split][name] for name in METRICS if name in row[split]}
+            values = {name: row[split][name] for name in EVERY if name in row[split]}
             self._each(methodcaller("scalars", split, values, step))
         if not self.detailed(step):
             return
         self.images(draw, step)
         self._each(lambda member: member.weights(model, step))
-        if predictions is not None and "confusion_matrix" in row["val"]:
+        if predictions is not None and "macro_auroc" in row["val"]:
             self._each(lambda member: member.curves("val", predictions, self.about.classes, step))
 
     def test(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
+from loaders.formats import label_columns
 from loaders.formats.csv.heads import COUNTING, Head, opened, part_names
 from loaders.formats.csv.rows import BAD_ROWS, BLANK, RowLayout
 from loaders.formats.csv.text import is_number
@@ -65,8 +66,11 @@ def read_csv(
             _check_text_first(head.last, columns, head.where)
         log_columns(path, head.cells, columns, header=head.header)
         read = pick("bad-rows", BAD_ROWS, bad_rows)
-        arrays = read(head.file, layout_of(head, columns), where=head.where, skip=head.skip)
-        arrays |= {"label": with_points(arrays["label"], head.separators[1])} if "label" in arrays else {}
+        layout = replace(layout_of(head, columns), lacking="label" if label_columns.separator_of(label) else "")
+        arrays = read(head.file, layout, where=head.where, skip=head.skip)
+        labels = [part for part in columns.texts if part.startswith("label")]
+        arrays |= {part: with_points(arrays[part], head.separators[1]) for part in labels}
+        arrays |= label_columns.stated(label)
     if label == "" and label_is_first(arrays["x"][:, 0], arrays["label"]):
         number = columns.texts["label"] + 1
         what = f"column 1 has few whole numbers, and column {number}, the default label, has many numbers"
@@ -88,7 +92,8 @@ class Names(NamedTuple):
         """The names in a header."""
         named = {part: cells[column] for part, column in columns.texts.items()}
         samples = tuple(cell for column, cell in enumerate(cells) if column not in columns.aside)
-        return cls(samples, named.get("label", ""), named.get("record", ""))
+        labels = [name for part, name in named.items() if part.startswith(label_columns.PART)]
+        return cls(samples, named.get("label", ",".join(labels)), named.get("record", ""))
 
 
 def names_in(
@@ -147,7 +152,11 @@ def find_columns(
     With a header, a column with such a name is the default record; others with such names are not read.
     """
     explicit = {part: name for part, name in asked.items() if name and (part, name) != ("record", NO_LABEL)}
-    found = {part: find(cells, name, FLAGS[part], header=header, where=where) for part, name in explicit.items()}
+    found = {
+        _called(part, at, cells if header else ()): at
+        for part, name in explicit.items()
+        for at in [find(cells, name, FLAGS.get(part, FLAGS["label"]), header=header, where=where)]
+    }
     unread = [find(cells, name, FLAGS["ids"], header=header, where=where) for name in ids]
     left = [column for column in range(len(cells)) if column not in (*found.values(), *unread)]
     records = [column for column in of_records(cells) if column in left] if header else []
@@ -161,6 +170,11 @@ def find_columns(
         raise UsageError(what, where=where, hint="another column for each")
     unread = sorted({*records, *unread} - set(found.values()))
     return Columns(found, unread, cells[records[0]] if recognised else "")
+
+
+def _called(part: str, column: int, cells: Sequence[str]) -> str:
+    """The part of a column; one of several labels has the name of its column, if it has one."""
+    return f"{label_columns.PART}{cells[column]}" if part.startswith(label_columns.PART) and cells else part
 
 
 def _default_label(cells: Sequence[str], left: Sequence[int], records: Sequence[int]) -> int:
@@ -201,7 +215,9 @@ def _check_names(there: Sequence[str], where: str, typed: Sequence[str]) -> None
     if strange:
         names = [there[column] for column in strange]
         others, name = ", ".join(names)[:100], shlex.quote(names[0][:40])
-        open_parts = [f"{FLAGS[part]} {name}" for part in ("label", "record") if part not in typed]
+        of_label = any(part.startswith("label") for part in typed)
+        asked = {"label": of_label, "record": "record" in typed}
+        open_parts = [f"{FLAGS[part]} {name}" for part, there in asked.items() if not there]
         hint = f"{', '.join([*open_parts, ids_hint(names)])}, or a file without it"
         raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 
 from loaders.files.archives import reading
-from loaders.formats import ucr
+from loaders.formats import label_columns, ucr
 from loaders.formats.csv.rows import BLANK, CONVERT, cells_of, first_lines, foreign_text
 from loaders.formats.csv.text import DECIMALS, DELIMITERS, Dialect, choose, is_number
 from toolbox.errors import DataError
@@ -78,8 +78,9 @@ def _check_texts(cells: Sequence[str], where: str) -> None:
 
 
 def part_names(*, label: str | None, record: str | None, split: str | None) -> dict[str, str]:
-    """The requested columns by part, without unread ones; a label of "" is the default one."""
-    asked = {"label": label, "record": record, "split": split}
+    """The requested columns by part, without unread ones; a label of "" is the default one. Several columns of labels
+    are a part each."""
+    asked = {**label_columns.parts(label), "record": record, "split": split}
     return {part: name for part, name in asked.items() if name is not None}
 
 

@@ -41,8 +41,8 @@ class RowLayout:
 
     The label, in the last column or the first, is the number of one of the `classes`, from `lowest` on; rows without
     classes have no label. `texts` has columns of text, counted from 0, by the name of their array; they may be empty if
-    `blank`. The columns `unread` may have any content. `hint` is for a wrong first row; errors also name the columns by
-    their `names`, if given.
+    `blank`, and the one called `lacking` always. The columns `unread` may have any content. `hint` is for a wrong first
+    row; errors also name the columns by their `names`, if given.
     """
 
     samples: int
@@ -55,11 +55,16 @@ class RowLayout:
     delimiter: str = ","
     decimal: str = "."
     blank: bool = False
+    lacking: str = ""
     names: Sequence[str] = ()
 
     @cached_property
     def columns(self) -> int:
         return self.samples + bool(self.classes) + len(self.texts) + len(self.unread)
+
+    def may_lack(self, name: str) -> bool:
+        """Whether a column of text may be empty."""
+        return self.blank or name == self.lacking
 
     @cached_property
     def label(self) -> int:
@@ -117,7 +122,7 @@ def read_rows(file: IO[bytes], layout: RowLayout, *, where: str, skip: Sequence[
     columns = {name: table.pop(column).fillna("") for name, column in layout.texts.items()}
     texts = {name: column.str.strip(BLANK).to_numpy(str) for name, column in columns.items()}
     numbers = table.drop(columns=list(layout.unread)).to_numpy()
-    full = [text != "" for text in texts.values() if not layout.blank]
+    full = [text != "" for name, text in texts.items() if not layout.may_lack(name)]
     good = np.isfinite(numbers).all(1) & np.all([*full, *in_line], 0)
     y = {}
     if layout.classes:
@@ -315,7 +320,8 @@ def _complaint(cells: Sequence[str], layout: RowLayout) -> tuple[str, int]:
     texts = {column: name for name, column in layout.texts.items()}
     for column, cell in enumerate(cells):
         if column in texts or column in layout.unread:
-            what = _text_fault(cell, texts.get(column, UNREAD), layout.blank or column in layout.unread)
+            name = texts.get(column, UNREAD)
+            what = _text_fault(cell, name, column in layout.unread or layout.may_lack(name))
         else:
             what = _number_fault(cell, layout, column == layout.label)
         if what:

@@ -16,6 +16,7 @@ from toolbox.runs import outcome
 
 HEAD = ["metric", "validation", "test", "95 % interval"]  # as in report.txt, on the pages and cards
 LEFT_OUT = ("mean_iou", "frequency_weighted_iou")  # report.txt has them
+FEW_CLASSES = 12  # of many labels, listed; report.txt has all
 OPENED = ("report.html", "pred/report.txt")  # of a run, the first that is there
 
 
@@ -47,6 +48,8 @@ def _figures(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]
         for name, of in measured.items()
     }  # fmt: skip
     known, lacking = val.get("per_class", {}), outcome.lacking_f1(test)
+    if outcome.of_labels(test):
+        return _of_labels(test, val, [*rows.values()])
     f1 = [
         [f"F1 of {name}", shown(known.get(name, {}).get("f1")), shown(of["f1"]),
          between(of_f1.get(name), lacking.get(name, ""))]
@@ -54,6 +57,17 @@ def _figures(test: Mapping[str, Any], val: Mapping[str, Any]) -> list[list[str]]
     ]  # fmt: skip
     own = [row for name, row in rows.items() if name not in LEFT_OUT and not name.startswith(meanings.GROSS_PREFIX)]
     return own + f1 + [rows[name] for name in gross if name in rows]
+
+
+def _of_labels(test: Mapping[str, Any], val: Mapping[str, Any], rows: list[list[str]]) -> list[list[str]]:
+    """The `rows` of the metrics of many labels, and the AUROC of each class, if they are few."""
+    known, ends, lacks = val.get("per_class", {}), test["class_intervals"]["auroc"], test["without_class_interval"]
+    classes = test["per_class"] if len(test["per_class"]) <= FEW_CLASSES else {}
+    return rows + [
+        [f"AUROC of {name}", shown(known.get(name, {}).get("auroc")), shown(of["auroc"]),
+         between(ends.get(name), lacks.get(name, ""))]
+        for name, of in classes.items()
+    ]  # fmt: skip
 
 
 def paths(named: Mapping[str, str | Path]) -> list[str]:

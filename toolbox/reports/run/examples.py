@@ -59,6 +59,17 @@ def doubtful(predictions: Predictions) -> dict[str, Array]:
     return {"worst": worst, "least certain": order[~np.isin(order, worst)][:MOST]}
 
 
+def doubtful_labels(predictions: Predictions, thresholds: Array) -> dict[str, Array]:
+    """As `doubtful`, of many labels: rows with a wrong class at the `thresholds` (K,), and those with probabilities
+    nearest to 0.5, by the mean entropy of a class.
+    """
+    wrong = np.flatnonzero(((predictions.scores >= thresholds) != (predictions.target == 1)).any(1))
+    worst = wrong[np.argsort(-predictions.loss[wrong], kind="stable")][:MOST]
+    p = np.clip(predictions.scores.astype(float), 1e-12, 1 - 1e-12)
+    order = np.argsort((p * np.log(p) + (1 - p) * np.log1p(-p)).mean(1), kind="stable")
+    return {"worst labels": worst, "least certain labels": order[~np.isin(order, worst)][:MOST]}
+
+
 def beyond(errors: Array, anomaly: Array | None, threshold: float) -> dict[str, Array]:
     """The places of rows by reconstruction error (N,): missed anomalies, false alarms, and nearest to the threshold.
 

@@ -45,8 +45,8 @@ def record_panels(values: Mapping[str, Any]) -> list[Panel]:
                 np.append(share[there], gross),
             )
             lines = [
-                ("95 % interval", *_strokes(*ends, heights, heights)),
-                ("estimate", *_strokes(estimates, estimates, heights - MARK, heights + MARK)),
+                ("95 % interval", *strokes(*ends, heights, heights)),
+                ("estimate", *strokes(estimates, estimates, heights - MARK, heights + MARK)),
             ]
             title, guide = (
                 f"{of} {part}, dashed: gross {shown(float(gross))}",
@@ -81,7 +81,7 @@ def wilson(share: Array, beats: Array) -> tuple[Array, Array]:
     return middle - half, middle + half
 
 
-def _strokes(x: Array, to_x: Array, y: Array, to_y: Array) -> tuple[Array, Array]:
+def strokes(x: Array, to_x: Array, y: Array, to_y: Array) -> tuple[Array, Array]:
     """Strokes from (x, y) to (to_x, to_y), (n,) each, as one line with gaps."""
     gap = np.full(len(x), np.nan)
     return np.stack([x, to_x, gap], 1).ravel(), np.stack([y, to_y, gap], 1).ravel()

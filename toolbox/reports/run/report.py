@@ -148,6 +148,7 @@ def save(page: Path, material: Material, *, provenance: Provenance, library: Pat
         learning=sections.learning(material),
         confusion=sections.confusion(material) if test else None,
         curves=sections.curves(material) if test else [],
+        detects=material.detects,
         calibration=sections.calibration(material) if test else None,
         records=sections.by_record(material) if test else None,
         examples=sections.rows_to_look_at(material) if test else [],
@@ -233,6 +234,10 @@ def _model(material: Material) -> list[tuple[str, str]]:
         facts.append(("training", f"{material.history[-1]['epoch']} epochs in {tables.clock(trained)}{chosen}"))
     if "temperature" in material.results:
         facts.append(("temperature", f"{material.results['temperature']:.4g}, fitted on validation rows"))
+    if "thresholds" in material.results:
+        facts.append(
+            ("thresholds", f"the best F1 of each class on {material.results['validation_rows']:,} validation rows")
+        )
     if material.detects:
         rule = f"{material.results['rule']} of {material.results['validation_rows']:,} validation rows"
         facts.append(("threshold", f"{material.results['threshold']:.4g}, {rule}"))

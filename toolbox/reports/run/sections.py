@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from toolbox.metrics import classification, ec57, meanings
 from toolbox.reports import figures, pages, plots, tables
 from toolbox.reports.figures import Figure
-from toolbox.reports.run import panels, sheets
+from toolbox.reports.run import labels, panels, sheets
 from toolbox.reports.run.verdict import Material
 from toolbox.reports.tables import between, shown
 from toolbox.runs import outcome
+from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
 MOST_CLASSES = 25  # of a matrix that is a table
@@ -24,6 +25,8 @@ CALIBRATION = ("ece", "brier", "nll")
 GROUPS = {
     "worst": "Wrong, with the largest loss: the network was most certain of another class.",
     "least certain": "Least certain: the two largest probabilities are closest.",
+    "worst labels": "With a wrong class, and the largest loss.",
+    "least certain labels": "Least certain: the probabilities of the classes are nearest to 0.5.",
     "missed anomalies": "Missed anomalies, smallest error first: the network reconstructs them well.",
     "false alarms": "False alarms, largest error first: normal rows that the network reconstructs badly.",
     "largest error": "Largest reconstruction error; the rows have no labels.",
@@ -54,6 +57,8 @@ def metrics(material: Material) -> dict[str, Any]:
 
 def classes(material: Material) -> dict[str, Any]:
     """Each class: meaning, rows of each split, and its figures."""
+    if material.many_labels and material.test:
+        return _of_labels(material)
     test, names = material.test, material.spec.classes
     source, words = meanings.of_classes(names)
     rows_of = material.facts.get("rows", {})
@@ -75,6 +80,21 @@ def classes(material: Material) -> dict[str, Any]:
             row += [f"{of['flagged']:,}", shown(of["flagged"] / of["rows"] if of["rows"] else None)]
         rows.append(row)
     return {"head": head, "rows": rows, "source": source, "definitions": meanings.PARTS if per_class else ()}
+
+
+def _of_labels(material: Material) -> dict[str, Any]:
+    """Each class of many labels: meaning, rows of each split, and its figures at its threshold."""
+    source, words = meanings.of_classes(material.spec.classes)
+    rows_of = material.facts.get("rows", {})
+    splits = [split for split in ("train", "validation") if split in rows_of]
+    head = ["class", *(["meaning"] if words else []), *splits, "test", *labels.HEAD[2:]]
+    rows = [
+        [name, *([words[name]] if words else []), *(f"{rows_of[split][k]:,}" for split in splits), *figures_of]
+        for k, (name, *figures_of) in enumerate(labels.class_rows(material.test))
+    ]
+    remarks = [("notes", " ".join(found))] if (found := labels.remarks(material.test)) else []
+    definitions = [*meanings.PARTS, *meanings.OF_LABELS_PARTS, *remarks]
+    return {"head": head, "rows": rows, "source": source, "definitions": definitions}
 
 
 def learning(material: Material) -> list[Figure]:
@@ -127,6 +147,10 @@ def curves(material: Material) -> list[Figure]:
     predictions = material.predictions
     if predictions is None:
         return []
+    if material.many_labels:
+        some, names = labels.frequent(predictions, material.spec.classes)
+        drawn = [panel for draw in plots.CURVES.values() for panel in draw(some, names)] if names else []
+        return [figures.of_panel(panel) for panel in ([labels.class_panel(material.test)] if names else []) + drawn]
     if not material.detects:
         return [
             figures.of_panel(panel)
@@ -151,6 +175,8 @@ def calibration(material: Material) -> dict[str, Any] | None:
     predictions = material.predictions
     if predictions is None or material.detects:
         return None
+    if material.many_labels:
+        return _calibration_of_labels(material, predictions)
     named = panels.temperatures(predictions.scores, material.results.get("temperature"))
     of_name = material.by_patient.get("calibration") or {
         name: dict(zip(("intervals", "without_interval"), _intervals(material, of), strict=True))
@@ -168,6 +194,18 @@ def calibration(material: Material) -> dict[str, Any] | None:
     drawn = panels.reliability_panels({name: (of, predictions.target) for name, of in named.items()})
     shown_as = [figures.of_panel(panel) for panel in drawn]
     return {"head": head, "rows": rows, "definitions": meanings.definitions(CALIBRATION), "figures": shown_as}
+
+
+def _calibration_of_labels(material: Material, predictions: Predictions) -> dict[str, Any] | None:
+    """Reliability of the probability of each frequent class, and the macro figures."""
+    some, names = labels.frequent(predictions, material.spec.classes)
+    if not names:
+        return None
+    test, of = material.test, ("macro_ece", "macro_brier")
+    rows = [[meanings.name_of(name), *tables.with_interval(test, name)] for name in of]
+    drawn = [figures.of_panel(panel) for panel in labels.reliability_panels(some, names)]
+    head = ["", "test", meanings.INTERVAL]
+    return {"head": head, "rows": rows, "definitions": meanings.definitions(of), "figures": drawn}
 
 
 def _intervals(material: Material, scores: Array) -> tuple[Any, Any]:
@@ -259,9 +297,22 @@ def _title(material: Material, place: int) -> str:
         kind = "above" if error > threshold else "at or below"
         return f"{row}{names[predictions.target[place]]}, error {error:.3g} is {kind} the threshold, {threshold:.3g}"
     scores, target = predictions.scores[place], predictions.target[place]
+    if material.many_labels:
+        return row + _title_of_labels(scores, target == 1, material)
     order = np.argsort(-scores, kind="stable")
     guess = f"predicted {names[order[0]]} ({scores[order[0]]:.3f})"
     second = f"true {names[target]} ({scores[target]:.3f})"
     if order[0] == target and len(order) > 1:
         return f"{row}{second}, predicted so; then {names[order[1]]} ({scores[order[1]]:.3f})"
     return f"{row}{second}, {guess}"
+
+
+def _title_of_labels(scores: Array, target: Array, material: Material) -> str:
+    """The true and the predicted classes of a row, each with its probability."""
+    names = material.spec.classes
+    at = np.array([of["threshold"] for of in material.test["per_class"].values()])
+    of_true, of_predicted = (
+        ", ".join(f"{names[k]} ({scores[k]:.3f})" for k in np.flatnonzero(which)) or "none"
+        for which in (target, scores >= at)
+    )
+    return f"true {of_true}; predicted {of_predicted}"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.reports.plots import DataFacts
+from toolbox.reports.run import labels
 from toolbox.reports.run.examples import Shown
 from toolbox.reports.tables import between, shown
 from toolbox.runs import outcome
@@ -24,6 +25,7 @@ FEW_RECORDS = 10
 # Beside the headline.
 OF_DETECTION = ("normals_kept", "anomalies_caught", "average_precision")
 OF_CLASSES = ("macro_f1", "macro_auroc", "balanced_accuracy", "accuracy")
+OF_LABELS = ("macro_average_precision", "fmax", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Material:
     def detects(self) -> bool:
         """Whether the run detects anomalies."""
         return "threshold" in self.results
+
+    @property
+    def many_labels(self) -> bool:
+        """Whether a row has any number of classes."""
+        return self.spec.many_labels
 
     @property
     def val(self) -> Mapping[str, Any]:
@@ -116,7 +123,7 @@ def _headlines(material: Material) -> list[Headline]:
         names = [f"{meanings.GROSS_PREFIX}{name}" for name in ec57.headline(material.spec.classes)]
         beside = [name for name in names if name.endswith(("Se", "+P"))] or [*names[:2]]
     else:
-        beside = list(OF_DETECTION if material.detects else OF_CLASSES)
+        beside = list(OF_DETECTION if material.detects else OF_LABELS if material.many_labels else OF_CLASSES)
     chosen = [name for name in dict.fromkeys((first, *beside)) if name in found]
     return [Headline(material.name_of(name), shown(found[name].value), between(*found[name][1:])) for name in chosen]
 
@@ -162,6 +169,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     over_rows = material.test.get("interval_method") == intervals.ROW_METHOD
     if over_rows and not material.by_patient:
         facts.append(("intervals", "95 %, over rows; too narrow if several rows are of one patient"))
+    elif material.test.get("interval_method") == intervals.RECORD_BOOTSTRAP:
+        facts.append(("intervals", "95 %, over records, whose rows are drawn together"))
     elif material.test.get("interval_method"):
         facts.append(("intervals", "95 %, over records, as rows of one record resemble each other"))
     facts += [meanings.GROSS[0]] if material.by_patient else []
@@ -170,6 +179,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     if of_macro and shown(of_macro["without"]) != shown(of_macro["value"]):
         name, values = material.name_of("gross macro_f1"), (shown(of_macro[which]) for which in ("without", "value"))
         facts.append(("most influential record", f"{of_macro['record']}: without it {name} is {', not '.join(values)}"))
+    if lacking := labels.left_out(material.test):
+        facts.append(("left out of macro averages", lacking))
     facts.append(("data", f"{material.spec.name}: {material.spec.source or 'source not stated'}"))
     return facts
 
@@ -205,7 +216,8 @@ def _doubts(material: Material) -> list[str]:
         found.append("it is not known how many test rows the run was trained on")
     if overlap.get("known_records"):
         found.append(f"{len(overlap['known_records']):,} tested records were trained or validated on")
-    if not material.detects and (why := classification.why(np.array(material.test["confusion_matrix"]))):
+    matrix = material.test.get("confusion_matrix")
+    if matrix is not None and not material.detects and (why := classification.why(np.array(matrix))):
         found.append(f"the network has collapsed: {why}")
     found += _of_training(material)
     if sides := [f"{part:,} of {whole:,} rows of {name.removesuffix('_rows')}" for name, (part, whole)

@@ -1,0 +1,227 @@
+"""Rows with many labels, from the command line: trained, resumed, tested, predicted, exported, compared; and
+refusals."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.commands import assert_error, assert_same_run, carried_out, contents, signalled
+from toolbox.metrics import labels
+from toolbox.runs.predictions import Predictions
+
+CLASSES = ("A", "B", "C")
+SAMPLES = 48
+COMMON = ("--dataset", "table", "--model-name", "cnn1d_3", "--threads", 1)
+
+
+def table(path: Path, rows: int, seed: int) -> Path:
+    """Rows of three patterns, any of which a row may have; three rows a patient."""
+    rng, time = np.random.default_rng(seed), np.arange(SAMPLES)
+    y = (rng.random((rows, 3)) < (0.5, 0.4, 0.3)).astype(int)
+    patterns = np.stack(
+        [np.sin(time / 2), 2 * np.exp(-(((time - 10) / 3) ** 2)), -2 * np.exp(-(((time - 24) / 3) ** 2))]
+    )
+    x = rng.normal(0, 0.6, (rows, SAMPLES)) + y @ patterns
+    frame = pd.DataFrame(x.round(3), columns=[f"s{k}" for k in time])
+    frame["patient"] = [f"p{seed}_{row // 3}" for row in range(rows)]
+    frame.assign(**dict(zip(CLASSES, y.T, strict=True))).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A root with a run of four epochs on rows of many labels; to be left as it is."""
+    folder = tmp_path_factory.mktemp("labels")
+    data = ("--data-file", table(folder / "my.csv", 240, 1), "--label-column", "A,B,C", "--rate-hz", 100)
+    start = (*COMMON, "--root-dir", folder / "root", *data)
+    ended = carried_out(*start, "--epochs", 4, "--tensorboard")
+    assert ended.code == 0, ended.err
+    return SimpleNamespace(folder=folder, start=start, run=folder / "root/table/runs/table_cnn1d_3_1", **vars(ended))
+
+
+def on(trained: SimpleNamespace, *flags: object) -> SimpleNamespace:
+    return carried_out(*COMMON, "--version", 1, "--root-dir", trained.folder / "root", *flags)
+
+
+def test_a_run_monitors_macro_auroc_and_keeps_the_losses_and_thresholds_of_many_labels(
+    trained: SimpleNamespace,
+) -> None:
+    config = json.loads((trained.run / "config.json").read_text())
+    assert (config["flags"]["criterion"], config["flags"]["monitor"]) == ("bce", "macro_auroc")
+    assert config["data"]["many_labels"] is True
+    assert config["data"]["classes"] == [*CLASSES]
+    history = json.loads((trained.run / "logger.json").read_text())
+    best = max(history, key=lambda row: (row["val"]["macro_auroc"], -row["val"]["loss"], -row["epoch"]))
+    assert trained.result["best_epoch"] == best["epoch"]
+    assert "val loss" in trained.err
+    assert "macro AUROC" in trained.err
+
+
+def test_thresholds_come_from_validation_rows_alone(trained: SimpleNamespace) -> None:
+    val = Predictions.load(trained.run / "res" / f"epoch{trained.result['best_epoch']}.npz")
+    stored = json.loads((trained.run / "thresholds.json").read_text())
+    assert stored == {
+        "thresholds": labels.thresholds(val.target, val.scores).tolist(),
+        "validation_rows": len(val.index),
+    }
+    test = Predictions.load(trained.run / "pred" / "predictions.npz")
+    values = labels.score(test.target, test.scores, test.loss, np.array(stored["thresholds"]))
+    assert {name: trained.result["test"][name] for name in labels.METRICS} == {
+        name: values[name] for name in labels.METRICS
+    }
+    assert trained.result["thresholds"] == stored["thresholds"]
+
+
+def test_the_page_and_the_files_of_a_test_have_every_class(trained: SimpleNamespace) -> None:
+    page, text = (trained.run / "report.html").read_text(), (trained.run / "pred" / "report.txt").read_text()
+    for part in ("Macro AUROC is", "AUROC of each class", "reliability of each class", "With a wrong class", "Fmax"):
+        assert part in page, part
+    assert "Confusion matrix of the test" not in page
+    for name in CLASSES:
+        assert f"\n{name} " in text
+    pictures = {path.name for path in (trained.run / "pred").glob("*.png")}
+    assert {"class_auroc.png", "roc.png", "precision_recall.png", "calibration.png", "history.png"} <= pictures
+    assert trained.result["test"]["interval_method"] == "percentile bootstrap over records"
+    rows = json.loads((trained.run / "pred" / "report.json").read_text())["rows"]
+    assert rows["test"] == [of["positives"] for of in trained.result["test"]["per_class"].values()]
+
+
+def test_a_second_test_has_the_same_bytes(trained: SimpleNamespace) -> None:
+    before = contents(trained.run / "pred")
+    assert on(trained, "--test").code == 0
+    after = contents(trained.run / "pred")
+    kept = [name for name in before if name.endswith((".npz", ".csv", ".txt")) or name == "metrics.json"]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(trained: SimpleNamespace, tmp_path: Path) -> None:
+    start = [str(each).replace(str(trained.folder / "root"), str(tmp_path)) for each in trained.start]
+    assert signalled(*start, "--epochs", 4, step=17).code == 143
+    ended = carried_out(*COMMON, "--root-dir", tmp_path, "--resume", "latest")
+    assert ended.code == 0, ended.err
+    assert_same_run(trained.run, tmp_path / "table/runs/table_cnn1d_3_1")
+
+
+@pytest.mark.parametrize("how", ["by name", "without labels"])
+def test_new_rows_are_decided_by_the_thresholds(trained: SimpleNamespace, tmp_path: Path, how: str) -> None:
+    rows = pd.read_csv(table(tmp_path / "new.csv", 30, 2))
+    rows = rows if how == "by name" else rows.drop(columns=list(CLASSES))
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    ended = on(trained, "--predict", tmp_path / "new.csv", "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = pd.read_csv(tmp_path / "out" / "new" / "new.csv", keep_default_na=False)
+    scores = found[[f"p_{name}" for name in CLASSES]].to_numpy()
+    decided = scores >= np.array(trained.result["thresholds"])
+    assert found["predicted"].tolist() == [";".join(np.array(CLASSES)[row]) for row in decided]
+    (of,) = ended.result["files"]
+    assert of["rows"] == 30
+    assert list(of["predicted"].values()) == decided.sum(0).tolist()
+    if how == "by name":
+        np.testing.assert_array_equal(found[[*CLASSES]], rows[[*CLASSES]])
+
+
+def test_an_export_predicts_as_its_run(trained: SimpleNamespace, tmp_path: Path) -> None:
+    assert on(trained, "--export", "safetensors", "--out", tmp_path / "export").code == 0
+    new = table(tmp_path / "new.csv", 20, 3)
+    for which, flags in {"run": (), "export": ("--from-export", tmp_path / "export")}.items():
+        own = (*COMMON, "--version", 1) if which == "run" else ("--threads", 1)
+        ended = carried_out(
+            *own, "--root-dir", trained.folder / "root", "--predict", new, *flags, "--out", tmp_path / which
+        )
+        assert ended.code == 0, ended.err
+    one, other = ((tmp_path / which / "new" / "new.csv").read_bytes() for which in ("run", "export"))
+    assert one == other
+    card = (tmp_path / "export" / "model_card.md").read_text()
+    assert "A class is predicted from its threshold on" in card
+    assert json.loads((tmp_path / "export" / "contract.json").read_text())["output"]["thresholds"]
+
+
+def test_two_runs_are_compared_by_paired_differences(trained: SimpleNamespace) -> None:
+    root = ("--root-dir", trained.folder / "root")
+    other = carried_out(*trained.start, "--epochs", 1, "--criterion", "asymmetric", "--no-figures", "--augment",
+                        "mixup", "--sampler", "equal", "--version", 7)  # fmt: skip
+    assert other.code == 0, other.err
+    ended = carried_out(*root, "--compare", trained.run.name, "table_cnn1d_3_7")
+    assert ended.code == 0, ended.err
+    (against,) = ended.result["against_the_first"]
+    one, two = (run["figures"]["macro_auroc"] for run in ended.result["runs"])
+    assert against["macro_auroc"]["difference"] == pytest.approx(two - one)
+    low, high = against["macro_auroc"]["interval"]
+    assert low <= two - one <= high
+    same = carried_out(*root, "--report", trained.run.name, "table_cnn1d_3_7")
+    assert same.code == 0, same.err
+    assert "macro AUROC" in (trained.folder / "root" / "comparison.html").read_text()
+    assert "macro_auroc" in (trained.folder / "root" / "runs.html").read_text()
+
+
+def test_another_file_is_tested_and_rows_of_one_label_are_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
+    ended = on(trained, "--test-on", table(tmp_path / "other.csv", 60, 4), "--no-figures")
+    assert ended.code == 0, ended.err
+    assert ended.result["thresholds"] == trained.result["thresholds"]
+    pd.read_csv(tmp_path / "other.csv").drop(columns=["B", "C"]).to_csv(tmp_path / "one.csv", index=False)
+    ended = on(trained, "--test-on", tmp_path / "one.csv", "--label-column", "A")
+    assert_error(ended, 3, "the rows have one label each, the run was trained on many labels")
+
+
+REFUSED = {
+    "a loss of one class": (("--criterion", "crossentropy"), "known are bce, focal, asymmetric"),
+    "a metric of one class": (("--monitor", "accuracy"), "known are epoch, loss, macro_auroc"),
+    "a temperature": (("--calibrate",), "--calibrate is of rows with one class each"),
+    "a film": (("--confusion-video",), "--confusion-video is of rows with one class each"),
+    "detection": (("--task", "detect", "--model-name", "conv_ae"), "--task detect needs one class a row"),
+    "weights of other classes": (("--class-weights", "1,2"), "--class-weights has 2 numbers, the classes are A, B, C"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_flags_of_one_class_a_row_are_refused_in_one_line(trained: SimpleNamespace, what: str) -> None:
+    flags, text = REFUSED[what]
+    assert_error(carried_out(*trained.start, *flags), 2, text)
+
+
+def test_losses_of_many_labels_are_refused_for_one_class_a_row(root: Path) -> None:
+    ended = carried_out(
+        "--dataset", "synth", "--root-dir", root, "--model-name", "cnn1d_3", "--criterion", "asymmetric"
+    )
+    assert_error(ended, 2, "--criterion asymmetric does not go with one class a row; known are crossentropy")
+
+
+def test_damaged_thresholds_are_named(trained: SimpleNamespace, tmp_path: Path) -> None:
+    stored = trained.run / "thresholds.json"
+    before, new = stored.read_text(), table(tmp_path / "new.csv", 9, 5)
+    try:
+        for content, text in (('{"thresholds": [0.5]}', "1 thresholds, the run has 3 classes"),
+                              ('{"thresholds": [0.5, 2, 0]}', "thresholds.json: thresholds")):  # fmt: skip
+            stored.write_text(content)
+            assert_error(on(trained, "--predict", new, "--out", tmp_path / "out"), 4, text)
+        stored.unlink()
+        assert_error(
+            on(trained, "--predict", new, "--out", tmp_path / "out"), 4, "the thresholds of the classes are missing"
+        )
+    finally:
+        stored.write_text(before)
+
+
+def test_generated_records_with_many_labels_train(tmp_path: Path) -> None:
+    flags = (
+        "--dataset",
+        "synth_rhythms",
+        "--labels",
+        "many",
+        "--rate",
+        25,
+        "--leads",
+        "I,V1",
+        "--model-name",
+        "cnn1d_3",
+    )
+    ended = carried_out(*flags, "--epochs", 1, "--short-run", "--no-figures", "--threads", 1, "--root-dir", tmp_path)
+    assert ended.code == 0, ended.err
+    assert set(ended.result["test"]["per_class"]) == {"1AVB", "AFIB", "LAD", "LBBB", "RAD", "RBBB", "SB", "ST"}
+    assert_error(
+        carried_out(*flags, "--label-map", "rhythm11", "--root-dir", tmp_path), 2, "--label-map is of one rhythm"
+    )

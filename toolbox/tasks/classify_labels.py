@@ -1,0 +1,214 @@
+"""Classification with many labels: any number of classes a row, from logits (B, K) of independent classes.
+
+A class is predicted from its threshold on, which validation fixes: the best F1 of the class. Nothing is chosen on test.
+The files of a test are those of `classify`, with figures of `toolbox/metrics/labels.py`.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolbox import files
+from toolbox.metrics import classification, labels, meanings
+from toolbox.registry import pick
+from toolbox.reports import images, plots, tables
+from toolbox.reports.plots import DataFacts
+from toolbox.reports.run import examples
+from toolbox.reports.run import labels as panels
+from toolbox.reports.tables import between, shown
+from toolbox.runs.predictions import Predictions
+from toolbox.tasks.task import LAST, Evaluation, means
+from toolbox.training import losses
+from toolbox.training.losses import Mix
+
+log = logging.getLogger("commander")
+
+
+class ClassifyLabels:
+    """Any number of classes a row: logits (B, K) against labels (B, K) of 0 and 1.
+
+    `weights` (K,) weigh the classes in the loss of a row; `decision` (K,) multiply the odds of each class. A row of
+    zeros has none of the classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
+    """
+
+    name: ClassVar = "classify"
+    fixed_file: ClassVar = "thresholds.json"
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        criterion: str,
+        *,
+        weights: Tensor | None = None,
+        decision: Tensor | None = None,
+        monitor: str = "macro_auroc",
+    ) -> None:
+        self.classes = tuple(classes)
+        self.row_losses = pick("criterion", losses.LABEL_LOSSES, criterion)
+        self.weights, self.decision = weights, decision
+        pick("monitor", {**labels.METRICS, LAST: None}, monitor)
+        self.monitor = monitor
+        self.thresholds = np.full(len(self.classes), labels.THRESHOLD)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """(K,), the logits."""
+        return (len(self.classes),)
+
+    def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """The logits."""
+        return outputs
+
+    def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
+        """Mean over rows of the mean over classes, weighted if the task has weights.
+
+        A blended row has the losses of both sets of labels, by their shares.
+        """
+        own = self._mean(self.row_losses(rows, labels))
+        if mix is None:
+            return own.mean()
+        other = self._mean(self.row_losses(rows, labels[mix.partner]))
+        return (mix.share * own + (1 - mix.share) * other).mean()
+
+    def _mean(self, of_classes: Tensor) -> Tensor:
+        """The loss (B,) of each row from that of its classes (B, K)."""
+        if self.weights is None:
+            return of_classes.mean(1)
+        return (of_classes * self.weights).sum(1) / self.weights.sum()
+
+    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+        """The logits (R, K) of the mean probabilities of each record's pieces."""
+        return means(rows.sigmoid(), group).logit(eps=torch.finfo(rows.dtype).eps / 2)
+
+    def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:
+        """Logits (N, K) of the rows `index` as decided probabilities, and unweighted losses, on the host."""
+        loss = self.row_losses(rows, target).mean(1)
+        scores = probabilities(rows, self.decision)
+        return Predictions(index, record, target.cpu().numpy(), scores.cpu().numpy(), loss.cpu().numpy())
+
+    def measure(self, predictions: Predictions) -> dict[str, Any]:
+        """Every metric, and the figures of each class, at the present thresholds."""
+        rows = (predictions.target, predictions.scores, predictions.loss)
+        return labels.name_classes(labels.score(*rows, self.thresholds), self.classes)
+
+    def running(self, rows: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The fraction of right decisions at 0.5, over all rows and classes."""
+        return {"right": ((rows >= 0) == (labels == 1)).float().mean()}
+
+    def fixed(self, val: Predictions) -> dict[str, Any]:
+        """The threshold of each class, which `measure` uses from now on."""
+        self.thresholds = labels.thresholds(val.target, val.scores)
+        lacking = [name for name, count in zip(self.classes, val.target.sum(0), strict=True) if not count]
+        if lacking:
+            what = "validation has no row of %s: its threshold is %g"
+            log.warning(what, ", ".join(lacking), labels.THRESHOLD)
+        return {"thresholds": self.thresholds.tolist(), "validation_rows": len(val.target)}
+
+    def report(self, tested: Evaluation) -> dict[str, Any]:
+        """Metrics, report and figures."""
+        folder, predictions, spec, title = tested.folder, tested.predictions, tested.data.spec, tested.title
+        if not tested.fixed:
+            log.warning("no row validates: every class is predicted from %g on", labels.THRESHOLD)
+        remarks = [*tested.remarks, rule(tested.fixed)]
+        values = write(folder, predictions, tested.val, at=self.thresholds, spec=spec, title=title, remarks=remarks)
+        chosen = examples.few(examples.doubtful_labels(predictions, self.thresholds), tested.data.test, len(spec.leads))
+        examples.save(folder / examples.FILE, chosen, predictions, tested.data.test)
+        if tested.figures:
+            draw(folder, predictions, values, tested.history, spec=spec, title=title)
+        return values
+
+    def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
+        """Scalars of all classes and of each, and the curves of the most frequent classes."""
+        figures = classification.floats(values) | {
+            f"{name}/{part}": of
+            for name, parts in values["per_class"].items()
+            for part, of in classification.floats(parts).items()
+        }
+        some, names = panels.frequent(predictions, self.classes)
+        drawn = {f"{images.GROUP}/roc_test": images.curves(plots.roc_panels(some, names)[0])} if names else {}
+        recorders.test(figures, predictions, drawn, curves=self.classes, step=step)
+
+
+def probabilities(logits: Tensor, decision: Tensor | None) -> Tensor:
+    """The probability of each class (N, K); its odds are multiplied by `decision` (K,), None for equal ones."""
+    return (logits if decision is None else logits + decision.log()).sigmoid()
+
+
+def rule(fixed: Mapping[str, Any]) -> str:
+    """A line of a report on the thresholds."""
+    if "thresholds" not in fixed:
+        return f"thresholds: {labels.THRESHOLD:g} for every class, as no row validates"
+    return (
+        f"thresholds: the best F1 of each class on {fixed['validation_rows']:,} validation rows, fixed before the test"
+    )
+
+
+def write(
+    folder: Path,
+    predictions: Predictions,
+    val: Mapping[str, Any],
+    *,
+    at: np.ndarray,
+    spec: DataFacts,
+    title: str,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write predictions, metrics and report of the test set into `folder`; return the metrics with 95 % intervals.
+
+    A class is predicted from its threshold in `at` (K,) on. `remarks` follow the split rule.
+    """
+    predictions.save(folder / "predictions.npz")
+    predictions.save_csv(folder / "predictions.csv", spec.classes, at)
+    rows = (predictions.target, predictions.scores, predictions.loss, at)
+    values = labels.name_classes(labels.score(*rows), spec.classes)
+    values["left_out"] = labels.left_out(predictions.target, spec.classes)
+    found = labels.bootstrap(*rows, record=predictions.record)
+    ends, lacks = found.pop("class_intervals"), found.pop("class_lacks")
+    values |= found
+    values["class_intervals"] = {name: dict(zip(spec.classes, of, strict=True)) for name, of in ends.items()}
+    values["without_class_interval"] = {name: why for name, why in zip(spec.classes, lacks, strict=True) if why}
+    files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
+    text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks])
+    tables.save_report(folder / "report.txt", text)
+    return values
+
+
+def draw(
+    folder: Path,
+    predictions: Predictions,
+    values: Mapping[str, Any],
+    history: Sequence[dict[str, Any]],
+    *,
+    spec: DataFacts,
+    title: str,
+) -> None:
+    """Draw into `folder` the AUROC of each class, curves and calibration of the frequent ones, and the run's
+    history."""
+    under = f"{title}\n{fill(spec.split_rule, 80)}"
+    some, names = panels.frequent(predictions, spec.classes)
+    found = {"class_auroc": [panels.class_panel(values)]} if names else {}
+    found |= {name: curves(some, names) for name, curves in plots.CURVES.items()} if names else {}
+    found |= {"calibration": panels.reliability_panels(some, names)} if names else {}
+    for name, drawn in found.items():
+        cell = (8.0, 1.5 + 0.22 * len(values["per_class"])) if name == "class_auroc" else None
+        plots.save_panels(drawn, folder / f"{name}.png", columns=1, title=f"test set, {under}", cell=cell)
+    plots.save_panels(plots.history_panels(history), folder / "history.png", columns=3, title=under)
+
+
+def summary(test: Mapping[str, Any], val: Mapping[str, Any], *, title: str, rules: Sequence[str]) -> str:
+    """Metrics of the test set with their intervals and the values of validation, and one line per class."""
+    lacking = test["without_interval"]
+    metrics = [
+        [meanings.name_of(name), shown(val.get(name)), shown(test[name]), between(ends, lacking.get(name, ""))]
+        for name, ends in test["intervals"].items()
+    ]
+    of_metrics = tables.aligned(["metric", "validation", "test", "95 % interval"], metrics)
+    of_classes = tables.aligned(panels.HEAD, panels.class_rows(test))
+    end = tables.of_intervals(test["interval_method"], lacking) + panels.remarks(test)
+    return tables.text([title, *rules, "", *of_metrics, "", *of_classes, "", *end])
