@@ -320,9 +320,8 @@ class Data:
         """The same data with at most `most` rows of validation and of test, as in a short run; None for all rows."""
         if most is None:
             return self
-        val, open_test = part_of(self.val, most), lambda: part_of(self.test, most)
         ruled = self.ruled(f"{self.spec.split_rule}; {rule(most)}")
-        return replace(ruled, whole=self, val=val, open_test=open_test)
+        return replace(ruled, whole=self, val=part_of(self.val, most), open_test=lambda: part_of(self.test, most))
 
     @property
     def covers(self) -> dict[str, list[int]]:

@@ -115,6 +115,15 @@ class _Normalised(torch.autograd.Function):
         return *found, None, None, None
 
 
+class RowNorm(nn.BatchNorm1d):
+    """Features (B, F) to mean 0 and variance 1; a single row, which has no variance, by the running statistics."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        if len(numbers) > 1:
+            return super().forward(numbers)
+        return F.batch_norm(numbers, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class MaxPool1d(nn.MaxPool1d, LeanLayer):
     """torch's MaxPool1d."""
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.blocks import RowNorm
+
 CITES = ("lakshminarayanan2017",)
 
 
@@ -39,15 +41,6 @@ class Committee(nn.Module):
 
 
 WIDTH = 32  # of the features' hidden layer
-
-
-class RowNorm(nn.BatchNorm1d):
-    """Features (B, F) to mean 0 and variance 1; a single row, which has no variance, by the running statistics."""
-
-    def forward(self, numbers: Tensor) -> Tensor:
-        if len(numbers) > 1:
-            return super().forward(numbers)
-        return F.batch_norm(numbers, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class Fused(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loaders.base import DataSpec
-from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, MaxPool1d
+from models.blocks import AvgPool1d, BatchNorm1d, Conv1d, MaxPool1d, RowNorm
 from models.signals.resnet1d import in_groups
 from toolbox.errors import UsageError
 
@@ -107,11 +107,11 @@ class DeepXResNet1d(nn.Module):
         self.stem = nn.Sequential(*_stem(spec.channels, STEM, kernel), MaxPool1d(3, 2, 1))
         self.groups = in_groups(partial(XBlock, kernel=kernel, expansion=expansion), STEM[-1], blocks, wide)
         self.head = nn.Sequential(
-            nn.BatchNorm1d(2 * wide[-1]),
+            RowNorm(2 * wide[-1]),
             nn.Dropout(dropout / 2),
             nn.Linear(2 * wide[-1], hidden),
             nn.ReLU(),
-            nn.BatchNorm1d(hidden),
+            RowNorm(hidden),
             nn.Dropout(dropout),
             nn.Linear(hidden, len(spec.classes)),
         )
