@@ -36,8 +36,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     Group("commands other than training", (
         Flag("--test", COMMAND, "test a trained run: its best checkpoint, or the one of --resume", type=bool, mode=TEST,
              elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
-        Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, and report the rows that it was "
-             "trained or validated on", metavar="WHAT"),
+        Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, or NAME=FILE with the dataset "
+             "whose layout it has, and report the rows that it was trained or validated on", metavar="WHAT"),
         Flag("--predict", COMMAND, "classify with a trained run the beats of recordings (WFDB .hea, EDF, BDF, text "
              "tables, folders, a RECORDS list) or new rows (CSV, TSV, Parquet, NPZ, NPY)", metavar="FILE", nargs="+",
              mode=USE, view="signal", elsewhere="infer inference pred"),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,12 +25,13 @@ from toolbox.metrics import classification, cost
 from toolbox.reports import pages, plots, tables
 from toolbox.reports.run import ending
 from toolbox.reports.run.report import PAGE, Facts
-from toolbox.runs import checkpoints
+from toolbox.runs import checkpoints, outcome, transfer
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
 from toolbox.runs.outputs import safe_name
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
+from toolbox.tasks.classify_labels import ClassifyLabels
 from toolbox.training.recorders import BY_DEFAULT, LOSSES, Recorders, StepLosses
 from trainer import Trainer
 
@@ -50,7 +52,12 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
             data, bare = _data_to_test_on(trained), flags
             if flags.task != "detect":  # these need the run's own training rows
                 bare = flags.replace(sampler=None, class_balance=None, class_weights=None, scheduler="none")
-            trainer = trained.restored(bare, data, path, state, reinitialise=True)
+            facts = {name: getattr(trained.spec, name) for name in ("classes", "importance")}
+            whole = replace(data, spec=replace(data.spec, **facts))  # sizes the network
+            trainer = trained.restored(bare, whole, path, state, reinitialise=True)
+            trainer.data = data
+            if isinstance(trainer.task, ClassifyLabels) and data.spec.classes != trained.spec.classes:
+                trainer.task = trainer.task.among(data.spec.classes)
             name = f"-on-{safe_name(Path(flags.test_on).name)}-{data.checksum[:8]}"
             which = _name(trained, differences, "short_run" in trained.typed) + name
             known: Exposure | None = Exposure.of_run(run)
@@ -60,6 +67,22 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
             which, known = _name(trained, differences, shortened), exposure(run, trained.config, differences)
         with _recorders(trained, trainer, which) as recorders:
             _test(flags, trainer, run, which, recorders=recorders, exposure=known)
+        if flags.test_on and run.writable:
+            _compare(flags, run)
+
+
+def _compare(flags: Flags, run: RunFolder) -> None:
+    """Show the run's tests on its own and on other data as one table, and write those of all runs into the root."""
+    transfer.save(flags.root_dir)
+    if not (tests := transfer.of_run(run.path)):
+        return
+    lines = [f"{run.path.name} on its own and on other data", ""]
+    text = tables.text([*lines, *tables.aligned(tables.OF_TESTS, tables.of_tests(tests)), ""])
+    tables.save_report(run / "transfer.txt", text)
+    if terminal.is_terminal(sys.stdout) and not flags.json:
+        sys.stdout.write(f"{text}\n")
+    if (run / PAGE).exists():
+        report.write(run, run / outcome.TEST, run / PAGE, root=flags.root_dir, alone=flags.self_contained)
 
 
 def test_best(flags: Flags, trainer: Trainer, run: RunFolder, *, recorders: Recorders) -> dict[str, Any]:
@@ -152,8 +175,7 @@ def _report(
     short = "" if not data.whole else "a short run" if config["flags"].get("short_run") else "a short test"
     title = f"{run.path.name}, {which.partition('-on-')[0]} checkpoint"
     title += (f" on {Path(flags.test_on).name}" if flags.test_on else "") + (f" ({short})" if short else "")
-    stored = run / "res" / f"epoch{trainer.epoch}.npz"  # stands in for missing validation rows
-    seen = trainer.predict(data.val) if len(data.val) else Predictions.load(stored) if stored.exists() else None
+    seen = _seen(trainer, run / "res" / f"epoch{trainer.epoch}.npz")
     fixed, val = (task.fixed(seen), task.measure(seen)) if seen else ({}, {})  # the metrics of many labels need it
     if fixed and results_at:
         files.write_json(results_at / task.fixed_file, fixed)
@@ -196,6 +218,16 @@ def _report(
         _save(flags, trainer, run, folder, results_at, which, results, epochs=history[-1]["epoch"])
     _answer(flags, run, folder, results, title)
     return results
+
+
+def _seen(trainer: Trainer, stored: Path) -> Predictions | None:
+    """The predictions of validation, else those `stored` by the training, of the classes that are tested."""
+    if len(trainer.data.val):
+        return trainer.predict(trainer.data.val)
+    if not stored.exists():
+        return None
+    seen, columns = Predictions.load(stored), getattr(trainer.task, "columns", None)
+    return seen if columns is None else seen.among(columns)
 
 
 def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any], title: str) -> None:
@@ -244,9 +276,11 @@ def _layers(trainer: Trainer) -> list[tuple[Any, ...]]:
 
 def _moved(what: str | None, root: Path) -> str:
     """The file or dataset of --test-on: a path relative to the root, with ./ before it, or a name."""
-    if not what or not Path(what).exists():
+    name, file = undivided.split_name(what or "")
+    if not file or not Path(file).exists():
         return what or ""
-    return os.path.join(os.curdir, os.path.relpath(os.path.realpath(what), os.path.realpath(root)))
+    moved = os.path.join(os.curdir, os.path.relpath(os.path.realpath(file), os.path.realpath(root)))
+    return f"{name}={moved}" if name else moved
 
 
 def _rows_of_classes(data: Data) -> dict[str, list[int]]:

@@ -3,12 +3,14 @@
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import args
 from commands.trained import FORM, MEND, spec_of
 from loaders.families.rows import normal_class
+from loaders.undivided import split_name
 from toolbox import schema, terminal
 from toolbox.errors import CheckpointError, UsageError, program
 from toolbox.flags import Flags, as_typed, flag_name
@@ -69,6 +71,8 @@ def write(
         raise CheckpointError(f"config.json: {what}", where=str(run / CONFIG), hint=MEND)
     spec = spec_of(config, str(run / CONFIG))
     material = report.read(run, folder, spec, normal=_normal(config, spec.classes), results=results)
+    if spec.many_labels and (tested := tuple(material.test.get("per_class", ()))):  # other data may lack some classes
+        material = replace(material, spec=replace(spec, classes=tested))
     library = pages.INLINE if alone else pages.shared(page, root)
     provenance = Provenance(_commands(run, config, material.facts), _settings(config))
     return report.save(page, material, provenance=provenance, library=library, folder=folder)
@@ -106,7 +110,8 @@ def _commands(run: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any
         return [*where, *args.FLAGS.again(stored, names, lambda path: _below(root, f"./{path}"), imports)]
 
     which = [] if (tested := facts.get("checkpoint", "best").partition("-")[0]) == "best" else ["--resume", tested]
-    on = ["--test-on", _below(root, facts["test_on"])] if facts.get("test_on") else []
+    name, file = split_name(facts.get("test_on") or "")
+    on = ["--test-on", "=".join(filter(None, (name, _below(root, file or ""))))] if name or file else []
     again = "Train again, as a new version:"
     if parts := summary.parts(config):
         again = f"The run was {parts}. Train again with its last flags, as a new version:"
@@ -123,8 +128,10 @@ def _quoted(words: list[str]) -> str:
 
 
 def _quoted_word(word: str) -> str:
-    rest = word.removeprefix(VARIABLE)
-    return shlex.quote(word) if rest == word else f'"{VARIABLE}"{shlex.quote(rest) if rest else ""}'
+    before, variable, rest = word.partition(VARIABLE)
+    if not variable:
+        return shlex.quote(word)
+    return f'"{before}{VARIABLE}"{shlex.quote(rest) if rest else ""}'
 
 
 def _below(root: str, what: str) -> str:

@@ -1,8 +1,10 @@
 """All rows of a file or of a dataset, not divided, to test a trained run on.
 
     data = undivided.load("other.csv", root, dataset="table", spec=spec_of_the_run, options=data_options)
+    data = undivided.load("chapman=records.zip", root, dataset="ptbxl", spec=spec_of_the_run, options=data_options)
 
-The file is a table, or in the layout of the run's dataset; its classes, leads, samples and rate must be as in the run.
+A file is a table, in the layout of the run's dataset, or in that of the dataset named before it. Leads, samples and
+rate must be as in the run, and the classes too; of rows with many labels the classes of both count.
 """
 
 import hashlib
@@ -39,16 +41,19 @@ def load(
     """All rows of the dataset or file `what` as the test split of a run on `dataset`; `spec` has the facts of the run's
     data.
 
-    `options` are the options of the run's dataset; the options of a table count if they were `typed`, or if the run's
-    data was a table. Train and validation are empty. Raises DataError for other classes, leads, samples, rate or unit
-    than the run's.
+    `what` is the name of a dataset, a file, or NAME=FILE with the dataset whose layout it has. `options` are the
+    options of the run's dataset; the options of a table count if they were `typed`, or if the run's data was a table.
+    Train and validation are empty. The classes are the run's, without those of many labels that the rows lack.
+    Raises DataError for other classes, leads, samples, rate or unit than the run's.
     """
-    path, by_name = Path(what), ""
+    other, file = split_name(what)
+    path, by_name = Path(what if file is None else file), ""
     rows: Signals
-    if what not in DATASETS and not path.exists():
-        hint = f"a file, or one of {', '.join(DATASETS)}"
-        raise DataError("there is no dataset and no file of this name", where=what, hint=hint)
-    if path.is_file() and path.name.lower().endswith(tuple(table.FORMS)) and what not in DATASETS:
+    if (file or not other) and not path.exists():
+        hint = f"a file, NAME=FILE for the layout of another dataset, or one of {', '.join(DATASETS)}"
+        raise DataError("there is no dataset and no file of this name", where=str(path), hint=hint)
+    options = _as_trained(options, dataset, other or dataset, spec)
+    if path.is_file() and path.name.lower().endswith(tuple(table.FORMS)) and other in ("", "table"):
         own = dataset == "table"
         names = [name for name in TableOptions.__dataclass_fields__ if own or name in typed]
         asked = TableOptions(**{name: options.get(name) for name in names})
@@ -56,21 +61,25 @@ def load(
         lowest = DATASETS[dataset].lowest if dataset in DATASETS else None
         found, rows = table.undivided(request, spec=spec, lowest=lowest, typed=typed)
         name, by_name = path.name, found.spec.split_rule
-    elif what in DATASETS:
-        name, found, rows = what, *_all_rows(what, root, None, options, seed, bad_rows)
+    elif other and not file:
+        name, found, rows = other, *_all_rows(other, root, None, options, seed, bad_rows)
     else:
         name = path.name if path.is_dir() or zipfile.is_zipfile(path) else f"the folder of {path.name}"
-        found, rows = _all_rows(dataset, root, path, options, seed, bad_rows)
+        found, rows = _all_rows(other or dataset, root, path, options, seed, bad_rows)
     if found.spec.many_labels != spec.many_labels:
         kinds = {True: "many labels", False: "one label"}
         what = f"the rows have {kinds[found.spec.many_labels]} each, the run was trained on {kinds[spec.many_labels]}"
         raise DataError(what, where=path.name, hint="rows labelled as those of the run")
-    rows = replace(rows, y=_classes(rows, found.spec.classes, spec.classes, what))
     check(found.spec, spec, what)
-    rule = f"all {len(rows):,} rows of {name}, not divided{by_name}"
+    classes, remark = spec.classes, ""
+    if spec.many_labels:
+        y, classes, remark = _in_common(rows, found.spec.classes, spec.classes, what)
+    else:
+        y = _classes(rows, found.spec.classes, spec.classes, what)
+    rows, rule = replace(rows, y=y), f"all {len(rows):,} rows of {name}, not divided{by_name}{remark}"
     every = replace(
-        found.spec, split_rule=rule,
-        name=spec.name, classes=spec.classes, importance=spec.importance, scored=spec.scored,
+        found.spec, split_rule=rule, name=spec.name, classes=classes, scored=spec.scored,
+        importance=tuple(spec.importance[spec.classes.index(name)] for name in classes),
     )  # fmt: skip
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
@@ -91,17 +100,58 @@ def _all_rows(
     return data, train.with_sides(data.val, data.test)
 
 
+def split_name(what: str) -> tuple[str, str | None]:
+    """The dataset and the file of --test-on: ("", FILE) for a file, (NAME, None) or (NAME, FILE)."""
+    name, given, file = what.partition("=")
+    if name not in DATASETS:
+        return "", what
+    return name, file if given else None
+
+
+def _as_trained(options: Mapping[str, Any], dataset: str, other: str, spec: DataSpec) -> dict[str, Any]:
+    """The options for rows of the dataset `other` as those of the run, where the defaults of both differ.
+
+    Raises DataError for a set of classes that `other` lacks.
+    """
+    sets, there = DATASETS[dataset].label_sets if dataset in DATASETS else {}, DATASETS[other]
+    if other == dataset or not sets or not there.label_sets:
+        return {**options}
+    labels = options.get("labels") or next(iter(sets))
+    if labels not in there.label_sets:
+        what = f"the run has the classes of --labels {labels}, {other} has {', '.join(there.label_sets)}"
+        raise DataError(what, where=other, hint="a run with --labels that both have")
+    found = {**options, "labels": labels}
+    found["rate"] = spec.rate_hz
+    return found
+
+
+def _in_common(
+    rows: Signals, there: Sequence[str], classes: Sequence[str], where: str
+) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """The labels (N, C) of the classes that both have, these classes, and the others in words for the split rule.
+
+    Raises DataError for no such class.
+    """
+    common = tuple(name for name in classes if name in there)
+    if not common:
+        what = (
+            f"the rows have no class of the run: {', '.join(there)[:200]}; its classes are {', '.join(classes)[:200]}"
+        )
+        raise DataError(what, where=where, hint="rows with the labels that the run was trained on")
+    y = rows.y[:, [there.index(name) for name in common]]
+    sides = {"the rows lack": [*classes], "the run lacks": [*there]}
+    lacking = [f"{what} {', '.join(left)}" for what, names in sides.items()
+               if (left := [name for name in names if name not in common])]  # fmt: skip
+    remark = f"; {len(common)} classes in common, {', '.join(lacking)}" if lacking else ""
+    return y, common, remark
+
+
 def _classes(rows: Signals, there: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
     """The targets of the rows among the classes of the run. Raises DataError for classes that the run lacks."""
-    many = rows.y.ndim > 1
-    counts = rows.y.sum(0) if many else np.bincount(rows.y, minlength=len(there))
-    named = zip(there, counts, strict=True)
+    named = zip(there, np.bincount(rows.y, minlength=len(there)), strict=True)
     if strange := [f"{name} ({count:,} rows)" for name, count in named if count and name not in classes]:
         what = f"the run knows no class {', '.join(strange)[:200]}; its classes are {', '.join(classes)[:200]}"
         raise DataError(what, where=where, hint="rows with the labels that the run was trained on")
-    if many:
-        columns = [rows.y[:, there.index(name)] if name in there else np.zeros(len(rows), np.int64) for name in classes]
-        return np.stack(columns, 1)
     return np.array([classes.index(name) if name in classes else -1 for name in there])[rows.y]
 
 

@@ -2,6 +2,7 @@
 refusals."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,6 +166,39 @@ def test_another_file_is_tested_and_rows_of_one_label_are_refused(trained: Simpl
     pd.read_csv(tmp_path / "other.csv").drop(columns=["B", "C"]).to_csv(tmp_path / "one.csv", index=False)
     ended = on(trained, "--test-on", tmp_path / "one.csv", "--label-column", "A")
     assert_error(ended, 3, "the rows have one label each, the run was trained on many labels")
+
+
+def test_other_data_are_tested_on_the_classes_that_both_have_and_stand_beside_the_own_ones(
+    trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder / "root", tmp_path / "root")
+    root, run = ("--root-dir", tmp_path / "root"), tmp_path / "root/table/runs" / trained.run.name
+    whole = table(tmp_path / "whole.csv", 60, 4)
+    pd.read_csv(whole).rename(columns={"A": "D"}).to_csv(tmp_path / "fewer.csv", index=False)
+    columns = {whole: "A,B,C", tmp_path / "fewer.csv": "B,C,D"}
+    for path, labelled in columns.items():
+        ended = carried_out(*COMMON, *root, "--version", 1, "--test-on", path, "--label-column", labelled)
+        assert ended.code == 0, ended.err
+    assert "2 classes in common, the rows lack A, the run lacks D" in ended.result["split_rule"]
+    assert [*ended.result["test"]["per_class"]] == ["B", "C"]
+    assert ended.result["thresholds"] == trained.result["thresholds"][1:]
+    of_all, some = (Predictions.load(next(run.glob(f"pred/*{name}*/predictions.npz"))) for name in ("whole", "fewer"))
+    np.testing.assert_allclose(some.scores, of_all.scores[:, 1:], rtol=1e-6)
+    entropy = -np.where(some.target == 1, np.log(some.scores), np.log1p(-some.scores)).mean(1)
+    np.testing.assert_allclose(some.loss, entropy, rtol=1e-4)
+    tests = pd.read_csv(tmp_path / "root" / "transfer.csv").set_index("tested_on")
+    assert tests["rows"].to_dict() | {"other.csv": 60} == dict.fromkeys(("whole.csv", "fewer.csv", "other.csv"), 60) | {
+        "table": len(Predictions.load(run / "pred" / "predictions.npz").index)
+    }
+    for name, rows in {"whole.csv": of_all.among([1, 2]), "fewer.csv": some}.items():
+        expected = labels.score(rows.target, rows.scores, rows.loss, np.full(2, 0.5))["macro_auroc"]
+        assert tests.loc[name, ["common", "common_auroc"]].tolist() == [2, pytest.approx(expected)]
+        assert tests.loc[name, "common_low"] < expected < tests.loc[name, "common_high"]
+    assert "Own and other data" in (run / "report.html").read_text()
+    strange = pd.read_csv(whole).rename(columns=dict(zip("ABC", "DEF", strict=True)))
+    strange.to_csv(tmp_path / "none.csv", index=False)
+    ended = carried_out(*COMMON, *root, "--version", 1, "--test-on", tmp_path / "none.csv", "--label-column", "D,E,F")
+    assert_error(ended, 3, "the rows have no class of the run: D, E, F; its classes are A, B, C")
 
 
 REFUSED = {

@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from helpers import ecg5000, kaggle, ptbxl, tables
 from loaders import DATASETS
+from loaders.formats.twelve_leads import LEADS
 from loaders.synthetic import strips, twelve_lead
 
 # The records of chapman and their rhythms; those of cinc2017 and their labels.
@@ -66,6 +67,22 @@ def write_cinc2017(folder: Path) -> Path:
         write_strip(folder, name, strip(name))
     (folder / "REFERENCE.csv").write_text("".join(f"{name},{label}\n" for name, label in LABELS.items()))
     return folder
+
+
+def write_wfdb(
+    folder: Path, name: str, samples: np.ndarray, codes: str, leads: tuple[str, ...] = LEADS, **how: Any
+) -> None:
+    """A header and its MAT file of version 4, as of ecg-arrhythmia and the Challenges of 2020 and 2021."""
+    how = {"gain": "1000/mV", "zero": 0, "rate": 500} | how
+    folder.mkdir(parents=True, exist_ok=True)
+    savemat(folder / f"{name}.mat", {"val": samples.astype(np.int16)}, format="4")
+    lines = [f"{name} {len(leads)} {how['rate']} {samples.shape[1]} 12-May-2020 12:33:59"]
+    for lead, own in zip(leads, samples, strict=True):
+        total = int(own.astype(np.int16).sum(dtype=np.int64))
+        checksum = how.get("checksum", (total + 2**15) % 2**16 - 2**15)
+        lines.append(f"{name}.mat 16+24 {how['gain']} 16 {how['zero']} {int(own[0])} {checksum} 0 {lead}")
+    text = "\n".join([*lines, "#Age: 85", "#Sex: Male", f"#Dx: {codes}", "#Rx: Unknown"])
+    (folder / f"{name}.hea").write_text(text + "\n")
 
 
 def ptbdb_samples(name: str, rows: int) -> np.ndarray:

@@ -11,7 +11,12 @@ from typing import Any
 
 from toolbox import files, plain, terminal
 from toolbox.metrics import intervals, meanings
+from toolbox.runs.transfer import TransferTest
 
+OF_TESTS = [
+    "trained on", "tested on", "rows", "records", "classes", "metric", "value", "95 % interval", "over common classes",
+    "95 % interval", "run",
+]  # fmt: skip
 OF_PATIENTS = ("", "gross", "95 % interval", "average", "95 % interval")
 WHYS = {intervals.UNDEFINED: "not defined", intervals.STILL: "does not vary"}
 log = logging.getLogger("commander")
@@ -92,6 +97,20 @@ def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
         lines = [f"The intervals resample records ({drawn}); rows of one record are drawn together."]
     what = "rows" if method == intervals.ROW_METHOD else "records"
     return lines + [of_missing(what)] * bool(lacking)
+
+
+def of_tests(tests: Sequence[TransferTest]) -> list[list[str]]:
+    """The rows of a table below OF_TESTS."""
+    rows = []
+    for test in tests:
+        own = between(None if test.low is None else (test.low, test.high or 0), test.lacks)
+        common, ends = ("", "") if not test.common else (f"{shown(test.common_auroc)} of {test.common}", "n/a")
+        if test.common_low is not None:
+            ends = between((test.common_low, test.common_high or 0))
+        counts = [f"{test.rows:,}", f"{test.records:,}" if test.records else "not named", f"{test.classes}"]
+        figures = [meanings.name_of(test.metric), shown(test.value), own, common, ends]
+        rows.append([test.trained_on, test.tested_on, *counts, *figures, test.run])
+    return rows
 
 
 def of_dropped(counts: Mapping[str, int]) -> str:

@@ -1,7 +1,7 @@
 """The predictions of a network for each row of a split: saved first, the source of all metrics and figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ class Predictions:
     def of(self, which: Array) -> "Predictions":
         """The predictions of the rows `which`, indices or a mask (N,)."""
         return Predictions(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def among(self, columns: Sequence[int] | Array) -> "Predictions":
+        """Of many labels a row, the predictions of some classes, without the losses, which are of all of them."""
+        loss = np.full_like(self.loss, np.nan)
+        return replace(self, target=self.target[:, columns], scores=self.scores[:, columns], loss=loss)
 
     def save(self, path: Path) -> None:
         """Write the arrays as NPZ."""

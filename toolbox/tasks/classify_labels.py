@@ -6,6 +6,7 @@ The files of a test are those of `classify`, with figures of `toolbox/metrics/la
 
 import logging
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ClassVar
@@ -55,6 +56,14 @@ class ClassifyLabels:
         pick("monitor", {**labels.METRICS, LAST: None}, monitor)
         self.monitor = monitor
         self.thresholds = np.full(len(self.classes), labels.THRESHOLD)
+        self.columns: list[int] | None = None  # of the network's outputs; None for all
+
+    def among(self, classes: Sequence[str]) -> "ClassifyLabels":
+        """The task of the same network for some of its classes."""
+        task, columns = copy(self), [self.classes.index(name) for name in classes]
+        task.classes, task.columns, task.thresholds = tuple(classes), columns, self.thresholds[columns]
+        task.weights, task.decision = (None if of is None else of[columns] for of in (self.weights, self.decision))
+        return task
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -63,7 +72,7 @@ class ClassifyLabels:
 
     def per_row(self, outputs: Tensor, x: Tensor) -> Tensor:
         """The logits."""
-        return outputs
+        return outputs if self.columns is None else outputs[:, self.columns]
 
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
         """Mean over rows of the mean over classes, weighted if the task has weights.

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from openpyxl import Workbook
-from scipy.io import savemat
 
-from helpers.databases import RHYTHMS, microvolts, write_chapman, write_csv, write_labels
+from helpers.databases import RHYTHMS, microvolts, write_chapman, write_csv, write_labels, write_wfdb
 from helpers.kaggle import make_zip
 from helpers.servers import Server, whole
 from loaders import DATASETS, FIGSHARE, get_data, splits
@@ -44,22 +43,6 @@ def load(root: Path, data_file: Path | None = None, *, val_fraction: float = 0.2
 def samples_in(store: RecordStore) -> np.ndarray:
     """All samples (R, 12, T) of a store."""
     return store.flat.reshape(len(store.name), 12, -1)
-
-
-def write_record(
-    folder: Path, name: str, samples: np.ndarray, codes: str, leads: tuple[str, ...] = twelve_lead.LEADS, **how: Any
-) -> None:
-    """A header and its MAT file of version 4, as of ecg-arrhythmia."""
-    how = {"gain": "1000/mV", "zero": 0, "rate": 500} | how
-    folder.mkdir(parents=True, exist_ok=True)
-    savemat(folder / f"{name}.mat", {"val": samples.astype(np.int16)}, format="4")
-    lines = [f"{name} {len(leads)} {how['rate']} {samples.shape[1]} 12-May-2020 12:33:59"]
-    for lead, own in zip(leads, samples, strict=True):
-        total = int(own.astype(np.int16).sum(dtype=np.int64))
-        checksum = how.get("checksum", (total + 2**15) % 2**16 - 2**15)
-        lines.append(f"{name}.mat 16+24 {how['gain']} 16 {how['zero']} {int(own[0])} {checksum} 0 {lead}")
-    text = "\n".join([*lines, "#Age: 85", "#Sex: Male", f"#Dx: {codes}", "#Rx: Unknown"])
-    (folder / f"{name}.hea").write_text(text + "\n")
 
 
 def code(rhythm: str) -> str:
@@ -94,7 +77,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wfdb")
     for number, (name, rhythm) in enumerate(RHYTHMS.items()):
         place = folder / "db" / "WFDBRecords" / f"0{number % 2}" / f"{number % 3}"
-        write_record(place, name, microvolts(name), code(rhythm))
+        write_wfdb(place, name, microvolts(name), code(rhythm))
     (folder / "db" / "ConditionNames_SNOMED-CT.csv").write_text("Acronym Name,Full Name,Snomed_CT\nSB,a,426177001\n")
     return folder
 
@@ -356,7 +339,7 @@ def test_records_in_nested_folders_and_in_a_zip_are_those_of_the_csv_files(recor
     assert len({each.checksum for each in data}) == 1
     assert "SNOMED" in data[0].spec.source
     shutil.copytree(recorded, tmp_path / "own")
-    write_record(tmp_path / "own" / "again", SPOILT, microvolts(SPOILT), code("SB"))
+    write_wfdb(tmp_path / "own" / "again", SPOILT, microvolts(SPOILT), code("SB"))
     with pytest.raises(DataError, match="two recordings have the name MUSE_07"):
         load(tmp_path, tmp_path / "own")
 
@@ -366,14 +349,14 @@ def test_gain_offset_unit_and_order_of_the_leads_are_applied(tmp_path: Path) -> 
         order = np.random.default_rng(number).permutation(12)
         how = {"gain": "0.5(-100)/uV", "zero": 3} if number % 2 else {"gain": "500/mV", "zero": -100}
         leads = tuple(LEADS[k] for k in order)
-        write_record(tmp_path / "own", name, microvolts(name)[order] / 2 - 100, code(rhythm), leads, **how)
+        write_wfdb(tmp_path / "own", name, microvolts(name)[order] / 2 - 100, code(rhythm), leads, **how)
     store = load(tmp_path, tmp_path / "own").train.store
     for name, samples in zip(store.name, samples_in(store), strict=True):
         np.testing.assert_allclose(samples, microvolts(str(name)), atol=2)
 
 
 def rewrite(samples: Callable[[np.ndarray], np.ndarray] = np.array, **how: Any) -> Callable[[Path], None]:
-    return lambda header: write_record(header.parent, SPOILT, samples(microvolts(SPOILT)), code("SB"), **how)
+    return lambda header: write_wfdb(header.parent, SPOILT, samples(microvolts(SPOILT)), code("SB"), **how)
 
 
 UNREAD = "cannot be read: record MUSE_07 cannot be read, "
@@ -468,7 +451,7 @@ def test_wfdb_records_have_the_diagnoses_of_their_codes(recorded: Path, tmp_path
 def test_records_without_a_diagnosis_are_left_out_or_kept(tmp_path: Path) -> None:
     folder = tmp_path / "wfdb"
     for number, name in enumerate(RHYTHMS):
-        write_record(folder, name, microvolts(name), "164873001" if number % 7 == 2 else "426177001, 164934002")
+        write_wfdb(folder, name, microvolts(name), "164873001" if number % 7 == 2 else "426177001, 164934002")
     dropped, kept = (load(tmp_path, folder, labels="challenge", unlabelled=how) for how in ("drop", "keep"))
     assert sum(len(getattr(dropped, side)) for side in SIDES) == 18
     assert sum(len(getattr(kept, side)) for side in SIDES) == 21

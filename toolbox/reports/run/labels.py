@@ -5,7 +5,6 @@ and predictions.npz hold.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,8 +63,7 @@ def frequent(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
     order = np.argsort(-rows, kind="stable")
     able = order[(rows[order] > 0) & (rows[order] < len(predictions.target))]
     chosen = np.sort(able[:MOST_CURVES])
-    some = replace(predictions, target=predictions.target[:, chosen], scores=predictions.scores[:, chosen])
-    return some, tuple(classes[k] for k in chosen)
+    return predictions.among(chosen), tuple(classes[k] for k in chosen)
 
 
 def class_panel(test: Mapping[str, Any]) -> Panel:

@@ -22,12 +22,13 @@ from toolbox.reports import pages, tables
 from toolbox.reports.plots import DataFacts
 from toolbox.reports.run import examples, sections, verdict
 from toolbox.reports.run.verdict import Material
-from toolbox.runs import outcome
+from toolbox.runs import outcome, transfer
 from toolbox.runs.folder import CONFIG, HISTORY, RESULTS, RunFolder
 from toolbox.runs.predictions import Predictions
+from toolbox.runs.transfer import FACTS
 from toolbox.training.recorders import LOSSES, StepLosses
 
-PAGE, FACTS = "report.html", "report.json"
+PAGE = "report.html"
 PREDICTIONS = "predictions.npz"
 MOST_RECORDS = 60  # named in the data card
 NAMES = {"shared_rows": "rows of two splits", "dropped_rows": "unusable rows left out"}
@@ -96,6 +97,7 @@ def read(
         normal=normal,
         rows=shown,
         train_errors=errors,
+        tests=transfer.of_run(run.path),
         faults=outcome.contradictions(results, of_test),
     )
 
@@ -144,6 +146,7 @@ def save(page: Path, material: Material, *, provenance: Provenance, library: Pat
         about=tested if test else "not tested",
         verdict=verdict.of(material),
         metrics=sections.metrics(material) if test else None,
+        transfer=(tables.OF_TESTS, tables.of_tests(material.tests)) if len(material.tests) > 1 else None,
         classes=sections.classes(material),
         learning=sections.learning(material),
         confusion=sections.confusion(material) if test else None,

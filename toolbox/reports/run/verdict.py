@@ -20,6 +20,7 @@ from toolbox.reports.tables import between, shown
 from toolbox.runs import outcome
 from toolbox.runs.predictions import Predictions
 from toolbox.runs.summary import unfinished
+from toolbox.runs.transfer import TransferTest
 
 FEW_RECORDS = 10
 # Beside the headline.
@@ -33,7 +34,8 @@ class Material:
     """The files of a run and of one of its tests, read; empty where a file is missing.
 
     `results` is results.json without its `test`, which is `test`; `facts` is report.json, written with the test.
-    `normal` is the normal class of a detector; `faults` are figures on which the files of the test disagree.
+    `normal` is the normal class of a detector; `faults` are figures on which the files of the test disagree; `tests`
+    are those of the run on its own and on other data.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Material:
     rows: Sequence[Shown] = ()
     train_errors: NDArray[Any] | None = None
     faults: Sequence[str] = ()
+    tests: Sequence[TransferTest] = ()
 
     @property
     def detects(self) -> bool:
