@@ -13,7 +13,7 @@ from torch import nn
 
 import args
 from loaders import BY_DEFAULT, DATASETS, base, get_data, option_names, options_of
-from loaders.augment import Augment
+from loaders.augment import AUGMENTATIONS, Augment
 from loaders.base import Data, DataSpec
 from loaders.declaration import ChartOptions
 from loaders.families.rows import normal_class
@@ -134,7 +134,7 @@ def build(flags: Flags, data: Data) -> Trainer:
     batches = min(batches, base.BATCHES) if flags.short_run else batches
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
-    charts = spec.image is not None
+    augment = _augment(flags, spec)
     trainer = Trainer(
         model,
         task,
@@ -147,11 +147,22 @@ def build(flags: Flags, data: Data) -> Trainer:
         grad_clip=flags.grad_clip,
         short_run=flags.short_run,
         batch_size=size,
-        augment=Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed, charts=charts) if flags.augment else None,
+        augment=augment,
         autocast=devices.autocast(device, flags.precision),
     )
     trainer.epoch = flags.start_epoch
     return trainer
+
+
+def _augment(flags: Flags, spec: DataSpec) -> Augment | None:
+    """The augmentations of the flags; warns of one that needs more leads."""
+    if not flags.augment:
+        return None
+    augment = Augment(flags.augment, rate_hz=spec.rate_hz, seed=flags.seed, charts=spec.image is not None)
+    for name, *_ in augment.steps:
+        if spec.channels <= AUGMENTATIONS[name].above_leads:
+            log.warning("--augment %s changes nothing: the rows have one lead", name)
+    return augment
 
 
 def device_of(flags: Flags) -> torch.device:

@@ -111,6 +111,18 @@ def cutout(x: Tensor, longest_s: float, chance: Chance) -> Tensor:
     return x.masked_fill(((time >= start) & (time < start + width))[:, None], 0)
 
 
+def gain(x: Tensor, spread: float, chance: Chance) -> Tensor:
+    """Multiply each lead by a lognormal factor of its own; its logarithm has the standard deviation `spread`."""
+    return x * torch.exp(spread * chance.normal(len(x), x.shape[1], 1))
+
+
+def leads(x: Tensor, part: float, chance: Chance) -> Tensor:
+    """Leads are 0, each with the probability `part`, but at least one of a row stays."""
+    drawn = chance.uniform(len(x), x.shape[1])
+    lost = (drawn < part) & (drawn < drawn.amax(1, keepdim=True))
+    return x.masked_fill(lost[:, :, None], 0)
+
+
 def mixup(x: Tensor, alpha: float, chance: Chance) -> Mix:
     """Another row of the batch for each, and its share from Beta(alpha, alpha), drawn by row (Zhang et al., ICLR 2018).
 
@@ -231,7 +243,7 @@ def _outside(places: Tensor, length: int) -> Tensor:
 
 class Augmentation(NamedTuple):
     """The change of a batch; default, meaning and range of its strength; default probability; the rate that data must
-    exceed; its rows."""
+    exceed; its rows, and the number of leads that they must exceed to be changed."""
 
     change: Callable[[Tensor, float, Chance], Tensor | Mix]
     strength: float
@@ -240,6 +252,7 @@ class Augmentation(NamedTuple):
     probability: float = 0.5
     above_hz: float = 0.0
     rows: tuple[str, ...] = ("signals",)
+    above_leads: int = 0
 
 
 _SIZE = ("from 0 to a million", lambda size: 0 <= size <= 1e6)
@@ -259,6 +272,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "hum": Augmentation(hum, 0.02, "amplitude, data's unit", _SIZE, above_hz=2 * max(MAINS_HZ)),
     "stretch": Augmentation(stretch, 0.1, "largest part of the length", _PART),
     "cutout": Augmentation(cutout, 0.2, "longest window, seconds", _SIZE),
+    "gain": Augmentation(gain, 0.1, "standard deviation of the logarithm of a lead's factor", _SPREAD),
+    "leads": Augmentation(leads, 0.2, "part of the leads", _PART, above_leads=1),
     "move": Augmentation(move, 0.03, "largest part of the shorter side", _PART, rows=("charts",)),
     "tilt": Augmentation(tilt, 2, "largest angle, degrees", _ANGLE, rows=("charts",)),
     "brightness": Augmentation(brightness, 0.1, "largest change, of 1", _PART, rows=("charts",)),
@@ -359,7 +374,8 @@ def examples(beats: NDArray[np.float32], *, rate_hz: float, seed: int) -> dict[s
     """
     x = torch.tensor(beats)[:, None]
     entries = {name: AUGMENTATIONS[name] for name in names("signals")}
-    able = {name: SHOWN * entry.strength for name, entry in entries.items() if rate_hz > entry.above_hz}
+    able = {name: SHOWN * entry.strength for name, entry in entries.items()
+            if rate_hz > entry.above_hz and not entry.above_leads}  # fmt: skip
     texts = [f"{name}:{strength:g}" for name, strength in able.items()]
     return {
         text: Augment(f"{text}:1", rate_hz=rate_hz, seed=seed)(x, epoch=0, step=0)[0][0, 0].numpy() for text in texts

@@ -117,6 +117,7 @@ class TwelveLeadOptions(Options):
     rate: float = 500
     filter: str = "none"
     normalise: str = "none"
+    crops: str | None = _of_sides(None)
     label_map: str = _of_sides("rhythm4")
     labels: str | None = _of_sides(None)
     unlabelled: str = _of_sides("drop")
@@ -199,6 +200,9 @@ OPTION_FLAGS = (
              "of synth_rhythms rhythm, or many (any of rhythm, axis and conduction)",
              metavar="NAME", family="twelve_lead statements",
              elsewhere="label-set task-labels"),
+        Flag("--crops", DATA, "training crops, in samples or seconds (2.5s): of twelve-lead records (default the "
+             "whole), of strips (default 3000) with the crops of a record of class C in an epoch; validation and test "
+             "take the mean over windows", metavar="T:C=N,...", family="strips twelve_lead statements"),
         Flag("--unlabelled", DATA, "records without a label, of sets with several a record: drop (default), or keep as "
              "rows of no class", metavar="HOW", family="twelve_lead statements"),
     ), rare=True),
@@ -208,8 +212,6 @@ OPTION_FLAGS = (
              family="strips"),
         Flag("--polarity", DATA, "upright (default; records with downward QRS are inverted), or recorded",
              metavar="HOW", family="strips"),
-        Flag("--crops", DATA, "samples of a crop, and crops of a record of class C in an epoch (default 3000, one)",
-             metavar="T:C=N,...", family="strips"),
         Flag("--resample", DATA, "standard deviation of the rate that a training crop is resampled to, 0 for none "
              "(default 10)", type=float, metavar="HZ", check=between(0, 50), family="strips", view="signal"),
     ), rare=True),

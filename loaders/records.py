@@ -88,7 +88,8 @@ class RecordRows:
 
     Without `samples` a row is a whole record, and all records have one length. With them rows are cropped: an epoch has
     a crop for each time that a record is in `of`, and `spread` is the standard deviation of the factor by which a
-    training crop's rate is changed (0: not changed).
+    training crop's rate is changed (0: not changed). Windows of twelve leads begin at most `stride` samples apart,
+    those of strips side by side.
     """
 
     store: RecordStore
@@ -98,6 +99,7 @@ class RecordRows:
     seed: int = 0
     spread: float = 0.0
     dropped: int = 0
+    stride: int | None = None
 
     def __len__(self) -> int:
         return len(self.of)
@@ -108,7 +110,8 @@ class RecordRows:
 
     @property
     def digested(self) -> str:
-        return "recorded samples of whole strips" if self.pooled else "recorded samples of twelve leads"
+        of_strips = self.pooled and self.stride is None
+        return "recorded samples of whole strips" if of_strips else "recorded samples of twelve leads"
 
     @property
     def index(self) -> NDArray[np.int64]:
@@ -169,13 +172,15 @@ class RecordRows:
         return replace(self, of=of, y=np.concatenate([split.y for split in (self, *others)])[first])
 
 
-def windows(length: NDArray[np.int64], samples: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The fewest windows of `samples`, evenly spread, that cover each record of `length` (R,): their records and first
-    samples (M,).
+def windows(
+    length: NDArray[np.int64], samples: int, stride: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The fewest windows of `samples`, evenly spread and at most `stride` apart (default `samples`), that cover each
+    record of `length` (R,): their records and first samples (M,).
 
     The first window starts with its record and the last ends with it; a record shorter than a window has one.
     """
-    count = np.maximum(-(-length // samples), 1)
+    count = 1 - (-(length - samples).clip(0) // (stride or samples))
     record = np.repeat(np.arange(len(length)), count)
     number = np.arange(len(record)) - np.repeat(np.cumsum(count) - count, count)
     room = (length - samples).clip(0)[record]
@@ -195,7 +200,7 @@ class RecordBatches:
         rows, begin = np.arange(len(split)), np.zeros(len(split), np.int64)
         if split.samples:  # each record once, also one with several crops
             records, own = np.unique(split.of, return_index=True)
-            of, begin = windows(self.store.length[records], split.samples)
+            of, begin = windows(self.store.length[records], split.samples, split.stride)
             rows = own[of]
         self.rows, self.begin = torch.tensor(rows, device=device), torch.tensor(begin, device=device)
 

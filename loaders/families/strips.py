@@ -6,7 +6,6 @@ content.
 """
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 from loaders import splits
 from loaders.base import Data, describe
 from loaders.declaration import Request, StripOptions
+from loaders.families import crops
 from loaders.files.cache import Arrays
 from loaders.records import RecordRows, RecordStore
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
-SHORTEST, LONGEST, MOST_CROPS = 64, 30_000, 1000
+LONGEST = 30_000  # samples of a crop
 # The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record",
@@ -46,7 +46,9 @@ class StripPlan:
         """The plan of the request's `StripOptions`. Raises UsageError."""
         asked = request.options
         classes = parse_labels(request.dataset.classes, asked.drop_labels, asked.rename_labels)
-        samples, times = parse_crops(asked.crops, list(dict.fromkeys(classes.values())))
+        samples, times = crops.parse(
+            asked.crops, request.dataset.rate_hz, list(dict.fromkeys(classes.values())), longest=LONGEST
+        )
         pick("normalise", NORMALISATIONS, asked.normalise)
         pick("polarity", POLARITIES, asked.polarity)
         return cls(request, classes, samples, times)
@@ -104,25 +106,6 @@ def parse_labels(labels: Sequence[str], drop: str | None, rename: str | None) ->
     if not kept:
         raise UsageError("--drop-labels leaves no label", hint="drop fewer")
     return kept
-
-
-def parse_crops(text: str, classes: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """The samples of a crop, and the crops per epoch of a record of each class, from "3000" or "3000:A=6,NO=2"."""
-    length, _, counts = text.partition(":")
-    samples, times = _whole(length, "--crops: the samples of a crop are", SHORTEST, LONGEST), dict.fromkeys(classes, 1)
-    for part in counts.split(",") if counts else ():
-        name, _, count = (word.strip() for word in part.partition("="))
-        pick("crops", times, name)
-        times[name] = _whole(count, f"--crops: the crops of {name} are", 1, MOST_CROPS)
-    return samples, times
-
-
-def _whole(text: str, what: str, low: int, high: int) -> int:
-    number = int(text) if text.strip().isascii() and text.strip().isdigit() and len(text) < 10 else math.nan
-    if not low <= number <= high:
-        what = f"{what} {text.strip()[:40]!r}, must be a whole number from {low} to {high}"
-        raise UsageError(what, hint="--crops 3000:A=6")
-    return int(number)
 
 
 def together(

@@ -18,6 +18,7 @@ from loaders import filters, splits
 from loaders.base import Data, describe
 from loaders.declaration import Request, TwelveLeadOptions
 from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
+from loaders.families.crops import Cropped
 from loaders.families.labels import LabelMap, rhythm_map
 from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
@@ -79,9 +80,11 @@ class TwelveLeadPlan:
             raise DataError("no record is in test", where=where, hint="more records, or another --label-map")
         train, val, drawn = splits.drawn(y[rest], request.val_fraction, request.seed, where=where)
         store, samples = stored(arrays, checksum, request, self.leads)
-        sides = [RecordRows(store, of, y[of], dropped=refused) for of in (rest[train], rest[val], test)]
+        crops = Cropped.of(request, samples)
+        sides = [RecordRows(store, of, y[of], dropped=refused, **crops.rows) for of in (rest[train], rest[val], test)]
         spec = describe(
-            request, f"{_rule(labels.name, rhythm, y, refused)}; {drawn}", samples=samples, rate_hz=asked.rate,
+            request, f"{_rule(labels.name, rhythm, y, refused)}; {drawn}{crops.rule}", samples=crops.samples,
+            rate_hz=asked.rate,
             unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads),
             classes=tuple(labels.classes), source=source,
         )  # fmt: skip
@@ -110,14 +113,15 @@ class TwelveLeadPlan:
             if not len(side):
                 raise DataError(f"no record is in {name}", where=where, hint="more records, or --unlabelled keep")
         store, samples = stored(arrays, checksum, request, self.leads)
-        rows = [RecordRows(store, side, y[side], dropped=refused) for side in sides]
+        crops = Cropped.of(request, samples)
+        rows = [RecordRows(store, side, y[side], dropped=refused, **crops.rows) for side in sides]
         rule = [
             f"records split at random, one a patient, stratified by labels, 80/20, seed {TEST_SEED} under every --seed"
         ]
         rule += [f"{refused:,} records that fail the checks in no side"] * (refused > 0)
         rule += [f"{bare:,} records without a label {UNLABELLED[asked.unlabelled]}"] * (bare > 0)
         spec = describe(
-            request, "; ".join([*rule, drawn]), samples=samples, rate_hz=asked.rate,
+            request, "; ".join([*rule, drawn]) + crops.rule, samples=crops.samples, rate_hz=asked.rate,
             unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads), classes=classes,
             source=source,
         )  # fmt: skip

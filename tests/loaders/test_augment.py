@@ -117,9 +117,9 @@ def test_chance_is_a_pure_function_of_seed_epoch_and_step(name: str, paper: bool
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_each_row_is_changed_with_the_probability(name: str, paper: bool, probability: float) -> None:
     rows = 250 if paper else 2000
-    how, x = (on_paper, charts(rows, 24, 24)) if paper else (augmented, beats(rows, 1, 60))
+    how, x = (on_paper, charts(rows, 24, 24)) if paper else (augmented, beats(rows, 12 if name == "leads" else 1, 60))
     # Of the default's shares of mixup many are nearly 0 or 1; small blurs and moves change no pixel.
-    strength = {"mixup": 1, "move": 0.5, "blur": 20}.get(name, "")
+    strength = {"mixup": 1, "move": 0.5, "blur": 20, "leads": 0.9}.get(name, "")
     changed = (how(f"{name}:{strength}:{probability}", x) != x).flatten(1).any(1)
     expected = probability * (20 / 21 if name == "shift" else 1)  # one shift in 21 is by 0 samples
     spread = 4 * np.sqrt(expected * (1 - expected) / rows)
@@ -203,6 +203,23 @@ def test_a_shift_is_by_whole_samples_all_alike_and_of_every_lead() -> None:
     counts = torch.bincount(offset + 4, minlength=9)
     assert len(counts) == 9
     assert stats.chisquare(counts).pvalue > 0.001
+
+
+def test_a_gain_is_a_lognormal_factor_of_each_lead() -> None:
+    factor = augmented("gain:0.2:1", ones(4000, 3, leads=12))
+    assert torch.equal(factor[:, :, 0], factor[:, :, 2])
+    logarithm = factor[:, :, 0].log().numpy()
+    assert stats.kstest(logarithm.ravel(), stats.norm(0, 0.2).cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(logarithm.T)[0, 1:]).max() < 0.06
+
+
+def test_lost_leads_are_zero_as_often_as_stated_and_one_is_left() -> None:
+    kept = augmented("leads:0.3:1", ones(4000, 3, leads=12))
+    lost = (kept == 0).all(2)
+    assert torch.equal(lost, (kept == 0).any(2))
+    assert abs(lost.float().mean() - 0.3) < 0.01
+    assert not (augmented("leads:0.9:1", ones(4000, 3, leads=2)) == 0).all(2).all(1).any()
+    assert torch.equal(augmented("leads:0.9:1", ones(9, 3)), ones(9, 3))
 
 
 def test_a_scale_is_one_lognormal_factor_a_row() -> None:
@@ -366,7 +383,7 @@ def test_an_unreadable_augmentation_is_a_usage_error_that_says_what_is_allowed(t
 def test_the_examples_show_one_beat_under_each_augmentation(rate_hz: float) -> None:
     rows = beats(3, 1)[:, 0].numpy()
     shown = examples(rows, rate_hz=rate_hz, seed=5)
-    assert [parse(text)[0][0] for text in shown] == OWN
+    assert [parse(text)[0][0] for text in shown] == [name for name in OWN if name != "leads"]
     for name, row in shown.items():
         assert row.shape == (187,)
         assert not np.array_equal(row, rows[0]), name

@@ -77,7 +77,7 @@ def test_options_of_labels_and_splits_alone_are_those_of_sides() -> None:
 
 
 def test_an_option_of_another_family_is_refused_and_its_datasets_are_named(tmp_path: Path) -> None:
-    for option in ({"drop_labels": "N"}, {"crops": "100"}, {"polarity": "upright"}, {"resample": 5.0}):
+    for option in ({"drop_labels": "N"}, {"polarity": "upright"}, {"resample": 5.0}):
         with pytest.raises(UsageError, match="is not for --dataset synth, it goes with cinc2017, synth_strips"):
             get_data("synth", tmp_path, **option)
 

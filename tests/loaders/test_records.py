@@ -37,13 +37,14 @@ def seen(crops: Rows, size: int = 4) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat([inputs[0] for inputs, _ in batches.batches(None, size)])[:, 0].numpy(), batches.rows.numpy()
 
 
-@pytest.mark.parametrize("samples", [1, 7, 100])
-def test_windows_lose_no_sample_and_are_as_few_as_cover_the_record(samples: int) -> None:
+@pytest.mark.parametrize(("samples", "stride"), [(1, 1), (7, 7), (100, 100), (100, 50), (7, 3)])
+def test_windows_lose_no_sample_and_are_as_few_as_cover_the_record(samples: int, stride: int) -> None:
     length = np.arange(1, 400)
-    whose, begin = windows(length, samples)
+    whose, begin = windows(length, samples, stride)
     for record, size in enumerate(length):
         own = begin[whose == record]
-        assert len(own) == max(1, -(-size // samples))
+        assert len(own) == 1 + max(0, -(-(size - samples) // stride))
+        assert (np.diff(own) <= stride).all()
         covered = np.unique(own[:, None] + np.arange(samples))
         assert set(range(size)) <= set(covered.tolist())
         assert size <= samples or covered.max() == size - 1

@@ -18,6 +18,7 @@ from loaders import filters, splits
 from loaders.base import Data, describe
 from loaders.declaration import Request
 from loaders.families import twelve_lead
+from loaders.families.crops import Cropped
 from loaders.families.twelve_lead import UNLABELLED
 from loaders.files.cache import Arrays
 from loaders.formats.twelve_leads import LEADS
@@ -82,9 +83,11 @@ class StatementPlan:
         store, samples = twelve_lead.stored(
             records.arrays, records.checksum, request, self.leads, rate_hz=asked.rate
         )  # fmt: skip
-        rows = [RecordRows(store, side, y[side], dropped=records.refused) for side in sides]
+        crops = Cropped.of(request, samples)
+        rows = [RecordRows(store, side, y[side], dropped=records.refused, **crops.rows) for side in sides]
+        told = "; ".join([*rule, *records.remarks, self._bare(bare)]) + crops.rule
         spec = describe(
-            request, "; ".join([*rule, *records.remarks, self._bare(bare)]), samples=samples, rate_hz=asked.rate,
+            request, told, samples=crops.samples, rate_hz=asked.rate,
             unit=twelve_lead.NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads),
             classes=classes, source=source,
         )  # fmt: skip

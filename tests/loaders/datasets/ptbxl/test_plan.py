@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from commands import compare
 from helpers import ptbxl
 from loaders import get_data
 from loaders.base import Data
 from loaders.splits import Fold
-from toolbox.errors import DataError
+from toolbox.errors import DataError, UsageError
 
 SIDES = ("train", "val", "test")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,47 @@ def test_the_folds_of_validation_cover_the_training_records_once(root: Path, fol
     assert sorted(np.concatenate([part.val.index for part in parts])) == ptbxl.NUMBERS[:18]
     with pytest.raises(DataError, match="patients cannot be put into 900 folds"):
         load(root, folder, labels="all", val_fraction=Fold(1, 900))
+
+
+def test_crops_are_drawn_from_records_that_are_scored_once_over_windows_half_a_crop_apart(
+    root: Path, folder: Path
+) -> None:
+    whole, data = load(root, folder), load(root, folder, crops="2.5s")
+    assert (whole.spec.samples, data.spec.samples) == (1000, 250)
+    assert load(root, folder, crops="250").spec == data.spec
+    told = "crops of 2.5 s, a record is scored once, by the mean over windows 1.25 s apart"
+    assert data.spec.split_rule.endswith(told)
+    assert compare.test_side(data.spec.split_rule) == compare.test_side(whole.spec.split_rule)
+    batches = data.val.batches(CPU)
+    seen = torch.cat([x for (x,), _ in batches.batches(None, 4)]).numpy()
+    records = np.concatenate([x.numpy() for (x,), _ in whole.val.batches(CPU).batches(None, 4)])
+    assert batches.rows.tolist() == [row for row in range(len(data.val)) for _ in range(7)]
+    for row, record in enumerate(records):
+        windows = [record[:, begin : begin + 250] for begin in range(0, 751, 125)]
+        np.testing.assert_array_equal(seen[7 * row : 7 * row + 7], windows)
+    order = torch.arange(len(data.train))
+    crops, again, later = (
+        torch.cat([x for (x,), _ in data.train.batches(CPU).batches(order, 4, epoch=epoch)]) for epoch in (1, 1, 2)
+    )
+    assert crops.shape == (len(data.train), 12, 250)
+    assert torch.equal(crops, again)
+    assert not torch.equal(crops, later)
+    assert data.test.digested == whole.test.digested
+
+
+@pytest.mark.parametrize(
+    ("crops", "why"),
+    [
+        ("250:NORM=2", "counts crops by class, which is for strips"),
+        ("0.5s", "must be 0.64 to 10 s at 100 Hz"),
+        ("11s", "must be 0.64 to 10 s at 100 Hz"),
+        ("nans", "must be 0.64 to 10 s"),
+        ("2000", "must be a whole number from 64 to 1000"),
+    ],
+)
+def test_crops_that_no_record_has_are_refused(root: Path, folder: Path, crops: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        load(root, folder, crops=crops)
 
 
 def test_the_seed_changes_no_official_split(root: Path, folder: Path) -> None:
