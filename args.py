@@ -55,7 +55,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--report", COMMAND, "write report.html, the page of a run, from its folder, without data and weights; of "
              "several runs a comparison", metavar="RUN", nargs="+", mode=""),
         Flag("--list", COMMAND, "print names: datasets models optimizers schedulers losses samplers metrics "
-             "augmentations baselines explainers", metavar="WHAT", mode=""),
+             "augmentations baselines explainers encoders", metavar="WHAT", mode=""),
         Flag("--check", COMMAND, "check the parts that a file of your own registers, as the tests check the program's",
              metavar="FILE", mode=LOOK),
         Flag("--download", COMMAND, "fetch, check and parse the dataset", type=bool, mode=LOOK),
@@ -131,8 +131,9 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     Group("model", (
         Flag("--task", DATA, "classify, or detect (rows that are not of one class) (default that of the network)",
              metavar="NAME", choices="tasks"),
-        Flag("--model-name", MODEL, "network (--list models) (default resnet1d_10; with --view chart resnet18, with "
-             "--task detect conv_ae)", metavar="NAME", choices="models", on_resume="free", tags="network",
+        Flag("--model-name", MODEL, "network (--list models), or an encoder that others trained (--list encoders) "
+             "(default resnet1d_10; with --view chart resnet18, with --task detect conv_ae)", metavar="NAME",
+             choices="models", also=("--encoder",), on_resume="free", tags="network",
              by_task={"classify": "resnet1d_10", "detect": "conv_ae"}, used_by="download explore export_charts",
              elsewhere="model arch architecture net network backbone m"),
         Flag("--model-args", MODEL, "arguments of the network, - between the numbers of a list: "
@@ -140,14 +141,14 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--members", MODEL, "networks of a committee, each trained on every row in its own order; their "
              "probabilities are averaged", type=int, metavar="N", default=1, check=between(1, 100), task="classify",
              elsewhere="ensemble committee n-models num-models"),
-        Flag("--pretrained", MODEL, "initial weights: name, folder or checkpoint of another run; without one, or as "
-             "imagenet, those published with a network for charts", metavar="FROM", nargs="?", const="imagenet",
-             path="run", on_resume="never", tags="output", elsewhere="ckpt checkpoint checkpoint-path load restore "
-             "weights init-from finetune fine-tune"),
+        Flag("--pretrained", MODEL, "initial weights: name, folder or checkpoint of another run, published file of an "
+             "encoder; without one, or as imagenet, those of a network for charts, or in an encoder's package",
+             metavar="FROM", nargs="?", const="imagenet", path="run", on_resume="never", tags="output",
+             elsewhere="ckpt checkpoint checkpoint-path load restore weights init-from finetune fine-tune"),
         Flag("--weights-file", MODEL, "file of published weights, if they cannot be downloaded", metavar="FILE",
              path="file", on_resume="never", tags="output", elsewhere="weights init-from finetune fine-tune"),
-        Flag("--train", TRAINING, "trainable part: all, or head (last layer only)", metavar="WHAT", default="all",
-             choices="parts"),
+        Flag("--train", TRAINING, "trainable part: all, head (last layer only), or probe (last layer fitted to frozen "
+             "features, regularisation chosen on validation)", metavar="WHAT", default="all", choices="parts"),
         Flag("--start-epoch", TRAINING, "epochs counted as done when a new run starts", type=int, metavar="N",
              default=0, check=NATURAL, tags="length"),
     )),
@@ -179,17 +180,17 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--criterion", MODEL, "loss (--list losses) (default crossentropy; of many labels a row bce; with --task "
              "detect l1)", metavar="NAME", choices="losses", tags="resets-best", elsewhere="loss loss-fn loss-function "
              "objective", by_task={"classify": "crossentropy", "labels": "bce", "detect": "l1"}),
-        Flag("--class-balance", TRAINING, "class weights of the training loss: equal shares, or by importance",
-             metavar="HOW", choices="balances", task="classify", elsewhere="weight class-weight loss-weights"),
+        Flag("--class-balance", TRAINING, "class weights of the loss: equal shares, or by importance", metavar="HOW",
+             choices="balances", task="classify", tags="steps", elsewhere="weight class-weight loss-weights"),
         Flag("--class-weights", TRAINING, "class weights of the training loss, one number a class", metavar="W,W,...",
-             check=WEIGHTS, task="classify", elsewhere="weight class-weight loss-weights"),
+             check=WEIGHTS, task="classify", tags="steps", elsewhere="weight class-weight loss-weights"),
         Flag("--decision-weights", MODEL, "per-class factors applied to probabilities before argmax; choose them on "
              "validation data", metavar="W,W,...", check=WEIGHTS, task="classify", tags="resets-best"),
         Flag("--augment", TRAINING, "augmentations of training rows, each NAME[:STRENGTH[:PROBABILITY]] (--list "
-             "augmentations)", metavar="A,A,...", elsewhere="aug augmentation augmentations transforms"),
+             "augmentations)", metavar="A,A,...", tags="steps", elsewhere="aug augmentation augmentations transforms"),
         Flag("--sampler", TRAINING, "draw of training rows: by class, equal or importance, or records, for more equal "
              "weights of the records (default each row once)", metavar="HOW", choices="samplers", task="classify",
-             tags="batches"),
+             tags="batches steps"),
         Flag("--grad-clip", TRAINING, "largest norm of a step's gradient, 0 for no limit", type=float, metavar="NORM",
              default=1.0, check=NATURAL, elsewhere="clip clip-grad clip-norm max-grad-norm gradient-clip-val"),
         Flag("--monitor", MODEL, "validation metric of the best epoch and of --patience, or epoch for the last "
@@ -281,8 +282,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              "wandb (offline, in wandb of the root)", metavar="NAME,NAME", joined=True, identifies=False, tags="output",
              elsewhere="logger loggers mlflow wandb tracker report-to"),
         Flag("--json", MACHINE, "results as a line of JSON on a terminal too", type=bool, kept=False),
-        Flag("--version-info", MACHINE, "versions of the program, Python and the libraries, and the commit", type=bool,
-             kept=False),
+        Flag("--version-info", MACHINE, "versions of program, Python and libraries, commit", type=bool, kept=False),
         Flag("--verbose", MACHINE, "more messages", type=bool, kept=False),
         Flag("--debug", MACHINE, "traceback of an error", type=bool, kept=False),
     )),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,8 +18,11 @@ from loaders.base import Data, DataSpec
 from loaders.declaration import ChartOptions
 from loaders.families.rows import normal_class
 from loaders.splits import Fold, sharing
-from models import get_model
+from models import ENCODERS, get_model
 from models.charts import vision
+from models.encoders import published
+from models.encoders.encoder import Encoder
+from probe import Probe
 from toolbox import devices, files, plugins
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
@@ -135,7 +138,7 @@ def build(flags: Flags, data: Data) -> Trainer:
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
     augment = _augment(flags, spec)
-    trainer = Trainer(
+    trainer = (Probe if flags.train == transfer.PROBE else Trainer)(
         model,
         task,
         data,
@@ -184,6 +187,8 @@ def unseeded(flags: Flags, spec: DataSpec) -> nn.Module:
 
 def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     """Load the weights of --pretrained or --weights-file into the network; returns their source for config.json."""
+    if path := published_file(flags):
+        return {"pretrained": published.load(cast(Encoder, trainer.model), path)}
     if flags.weights_file or flags.pretrained == transfer.IMAGENET:
         return {"pretrained": vision.load(trainer.model, flags.weights_file)}
     if not flags.pretrained:
@@ -191,6 +196,16 @@ def pretrain(flags: Flags, trainer: Trainer) -> dict[str, Any]:
     path = transfer.find(flags.pretrained, flags.root_dir)
     _warn_of_leak(flags, trainer.data, RunFolder(path.parent))
     return {"pretrained": transfer.load(trainer.model, path, trainer.data.spec.classes)}
+
+
+def published_file(flags: Flags) -> Path | None:
+    """The published weights of an encoder that --pretrained names; None for a run's, or none."""
+    if not flags.pretrained or flags.model_name not in ENCODERS:
+        return None
+    if flags.pretrained == transfer.IMAGENET:
+        return published.installed(flags.model_name)
+    path = Path(flags.pretrained)
+    return path if path.is_file() and not (path.parent / CONFIG).exists() else None
 
 
 def _classify(flags: Flags, data: Data, device: torch.device) -> Classify | ClassifyLabels:
@@ -363,7 +378,7 @@ def of_validation(*, short: bool) -> set[str]:
 def remember(flags: Flags, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
     """Save the training and validation rows of the run, of the splits `before`, and of its initial weights' run."""
     known = [Exposure.of(data.train, data.val), *before]
-    if flags.pretrained and flags.pretrained != transfer.IMAGENET:
+    if flags.pretrained and flags.pretrained != transfer.IMAGENET and not published_file(flags):
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)
         known.append(Exposure.of_run(source))
     reduce(Exposure.joined, known).save(run)

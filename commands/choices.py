@@ -8,7 +8,7 @@ import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
 from loaders.splits import Fold
-from models import FORMS, MODELS, VISION, check_view, parse_args
+from models import ENCODERS, FORMS, NETWORKS, VISION, check_view, parse_args
 from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.explain import methods
@@ -24,7 +24,8 @@ from toolbox.training import baselines, losses, optimizers, recorders, samplers,
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "datasets": DATASETS,
-    "models": MODELS,
+    "models": NETWORKS,
+    "encoders": ENCODERS,
     "optimizers": optimizers.OPTIMIZERS,
     "schedulers": optimizers.SCHEDULERS,
     "losses": ChainMap(losses.RECONSTRUCTION, losses.LABEL_LOSSES, losses.LOSSES),
@@ -65,7 +66,7 @@ def names(what: str) -> list[str]:
 
 def networks(task: str) -> list[str]:
     """The networks of a task."""
-    return [name for name, network in MODELS.items() if network.task == task]
+    return [name for name, network in NETWORKS.items() if network.task == task]
 
 
 def look_up(flags: Flags) -> None:
@@ -84,7 +85,7 @@ def task_defaults(task: str) -> dict[str, str]:
 def settle(flags: Flags) -> Flags:
     """The flags with the defaults of the task. Checks all names and values, before anything is read or written."""
     look_up(flags)
-    task = flags.task or (MODELS[flags.model_name].task if flags.model_name else "classify")
+    task = flags.task or (NETWORKS[flags.model_name].task if flags.model_name else "classify")
     for flag in args.FLAGS:
         if flag.task not in ("", task) and getattr(flags, flag.name) != args.FLAGS.defaults[flag.name]:
             what = f"{flag.typed} is only valid with --task {flag.task}"
@@ -101,16 +102,38 @@ def settle(flags: Flags) -> Flags:
         what = f"{flags.model_name} is not a network for --task {task}; available: {', '.join(networks(task))}"
         raise UsageError(what, hint="another --task")
     pick("criterion", LOSSES[task], flags.criterion)
-    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in VISION:
+    published = VISION if flags.weights_file else {**VISION, **ENCODERS}
+    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in published:
         typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
-        what = f"{typed} is only valid with networks for charts ({', '.join(VISION)}), not with {flags.model_name}"
+        what = f"{typed} is only valid with {', '.join(published)}, not with {flags.model_name}"
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
+    if flags.train == transfer.PROBE:
+        flags = _probing(flags)
     parse_args(flags.model_name, flags.model_args)
     detect.parse(flags.threshold)
     if flags.augment:
         augment.parse(flags.augment)
     _check_charts(flags)
     return flags
+
+
+def _probing(flags: Flags) -> Flags:
+    """The flags of --train probe, with an epoch for each regularisation. Raises UsageError for flags of steps."""
+    from probe import EPOCHS
+
+    if not (flags.pretrained or flags.resume or flags.version):
+        what = "--train probe needs trained features, and no --pretrained is typed"
+        raise UsageError(what, hint="--pretrained RUN or FILE; random weights are tested beside them")
+    for name in args.FLAGS.names("steps"):
+        if getattr(flags, name) != args.FLAGS.defaults[name]:
+            what = f"{args.flag_name(name)} is for training in steps, --train probe has none"
+            raise UsageError(what, hint="leave it out")
+    if flags.members > 1:
+        raise UsageError("--train probe is for one network, not for a committee", hint="--members 1")
+    if flags.epochs not in (args.FLAGS.defaults["epochs"], EPOCHS):
+        what = f"--epochs is {flags.epochs}, --train probe has one for each of {EPOCHS} regularisations"
+        raise UsageError(what, hint="leave it out")
+    return flags.replace(epochs=EPOCHS)
 
 
 def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:

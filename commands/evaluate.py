@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +19,23 @@ from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
 from loaders.families.rows import check_told_apart, normal_class
 from loaders.splits import sharing
+from models import ENCODERS
 from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags, words
-from toolbox.metrics import classification, cost
+from toolbox.metrics import classification, cost, meanings
 from toolbox.reports import pages, plots, tables
 from toolbox.reports.run import ending
 from toolbox.reports.run.report import PAGE, Facts
-from toolbox.runs import checkpoints, outcome, transfer
+from toolbox.runs import checkpoints, outcome
+from toolbox.runs import transfer as tests_on
 from toolbox.runs.exposure import Exposure, Overlap
 from toolbox.runs.folder import CONFIG, RESULTS, RunFolder
 from toolbox.runs.outputs import safe_name
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Evaluation
 from toolbox.tasks.classify_labels import ClassifyLabels
+from toolbox.training import transfer
 from toolbox.training.recorders import BY_DEFAULT, LOSSES, Recorders, StepLosses
 from trainer import Trainer
 
@@ -73,8 +77,8 @@ def evaluate(trained: TrainedRun, *, load: Callable[[Flags], Data] = build.load_
 
 def _compare(flags: Flags, run: RunFolder) -> None:
     """Show the run's tests on its own and on other data as one table, and write those of all runs into the root."""
-    transfer.save(flags.root_dir)
-    if not (tests := transfer.of_run(run.path)):
+    tests_on.save(flags.root_dir)
+    if not (tests := tests_on.of_run(run.path)):
         return
     lines = [f"{run.path.name} on its own and on other data", ""]
     text = tables.text([*lines, *tables.aligned(tables.OF_TESTS, tables.of_tests(tests)), ""])
@@ -186,8 +190,11 @@ def _report(
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts, dropped = [*filter(None, [memorised(history)])], _dropped(data, another=bool(flags.test_on))
+    doubts = [*filter(None, [memorised(history), _seen_by_encoder(config, data)])]
+    dropped = _dropped(data, another=bool(flags.test_on))
+    random = _random_weights(flags, trainer, test)
     remarks = [*_remarks(data, config, overlap, short, dropped), *map("doubt: {}".format, doubts)]
+    remarks += [_beside(random)] * bool(random)
     remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
@@ -206,6 +213,7 @@ def _report(
         **({"covers": data.covers} if data.whole else {}),
         **({"doubts": doubts} if doubts else {}),
         **({"overrides": config["overrides"]} if config.get("overrides") else {}),
+        **({"random_weights": random} if random else {}),
         **fixed,
         "cost": costs,
         "val": val,
@@ -228,6 +236,43 @@ def _seen(trainer: Trainer, stored: Path) -> Predictions | None:
         return None
     seen, columns = Predictions.load(stored), getattr(trainer.task, "columns", None)
     return seen if columns is None else seen.among(columns)
+
+
+def _random_weights(flags: Flags, trainer: Trainer, test: Rows) -> dict[str, Any]:
+    """The metrics of a probe of the same network with random weights (--seed), chosen on validation as the run's own;
+    {} for other trainings, and without the training rows."""
+    if flags.train != transfer.PROBE or not len(trainer.data.train) or not trainer.best:
+        return {}
+    best: dict[str, Any] = {}
+    twin = build.build(flags, trainer.data)
+
+    def on_epoch(probe: Trainer, row: dict[str, Any], seen: Predictions | None) -> None:
+        if probe.best_epoch == row["epoch"]:
+            best.update(val=row["val"], seen=seen, weights=deepcopy(probe.model.state_dict()))
+
+    twin.fit(flags.epochs, on_epoch=on_epoch, stop=terminal.StopRequest())
+    twin.model.load_state_dict(best["weights"])
+    if best["seen"]:
+        twin.task.fixed(best["seen"])
+    values = twin.task.measure(twin.predict(test))
+    figures = {"val": classification.floats(best["val"]), "test": classification.floats(values)}
+    return {"best_epoch": twin.best_epoch, **figures}
+
+
+def _seen_by_encoder(config: Mapping[str, Any], data: Data) -> str | None:
+    """A sentence if the published weights of the run's encoder were trained on this dataset."""
+    name = config["flags"].get("model_name")
+    saw = ENCODERS[name].published if name in ENCODERS and config.get("pretrained", {}).get("published") else None
+    if saw is None or data.spec.name not in saw.known:
+        return None
+    return f"the published weights of {name} were trained on records of {data.spec.name}, tested ones may be among them"
+
+
+def _beside(random: Mapping[str, Any]) -> str:
+    """A line of a report on the same network with random weights."""
+    name = meanings.headline(random["test"])
+    values = f"{tables.shown(random['test'][name])} (validation {tables.shown(random['val'].get(name))})"
+    return f"the same probe of random weights: {meanings.name_of(name)} {values}"
 
 
 def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any], title: str) -> None:

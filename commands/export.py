@@ -24,7 +24,7 @@ from commands.trained import TrainedNetwork, TrainedRun, built, check_same, deci
 from loaders import BY_DEFAULT, DATASETS
 from loaders.base import OF_TABLES, DataSpec
 from loaders.families import by_patient, labels, preparation, row_forms
-from models import MODELS, committee
+from models import NETWORKS, committee
 from models.charts import vision
 from toolbox import contract as contracts
 from toolbox import devices, files, plain, schema, terminal
@@ -312,7 +312,7 @@ def cite(given: Mapping[str, Any]) -> None:
 def _cited(flags: Flags) -> dict[str, tuple[str, ...]]:
     """The publications of a run's parts, by their titles."""
     name = flags.dataset or BY_DEFAULT[0]
-    dataset, network = DATASETS[name], MODELS[flags.model_name]
+    dataset, network = DATASETS[name], NETWORKS[flags.model_name]
     protocol: tuple[str, ...] = ()
     if dataset.cohort:
         protocol += by_patient.cites(flags.split, dataset.cohort)

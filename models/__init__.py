@@ -14,11 +14,13 @@ a list. Names and types come from the network's signature; a `partial` only chan
 import copy
 import importlib
 import inspect
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from models.encoders.contract import InputContract, Published
 from toolbox import errors
 from toolbox.errors import OwnPartError, UsageError
 from toolbox.registry import listing, pick
@@ -34,7 +36,7 @@ class Network:
     """MODULE:CLASS below this package, or a class, called with `first`, the DataSpec and `sizes`.
 
     `parameters` for five classes; `cites` are its publications: keys of `toolbox/reports/references.bib`, or BibTeX
-    entries.
+    entries. An encoder that others trained has a `contract` and `published` weights.
     """
 
     target: "str | Callable[..., nn.Module]"
@@ -45,6 +47,8 @@ class Network:
     task: str = "classify"
     view: str = "signal"
     cites: tuple[str, ...] = ()
+    contract: InputContract | None = None
+    published: Published | None = None
 
     @property
     def build(self) -> "Callable[..., nn.Module]":
@@ -74,6 +78,11 @@ def _vision(name: str, about: str, parameters: int, cited: str) -> Network:
 
 def _detector(target: str, about: str, parameters: int, *cites: str) -> Network:
     return Network(f"signals.autoencoder:{target}", about, parameters, task="detect", cites=cites)
+
+
+def _encoder(target: str, about: str, contract: InputContract, published: Published, *cites: str) -> Network:
+    first = (contract,)
+    return Network(f"encoders.{target}", about, first=first, contract=contract, published=published, cites=cites)
 
 
 _resnet = partial(Network, "signals.resnet1d:ResNet1d", cites=("he2016",))
@@ -146,8 +155,26 @@ AUTOENCODERS = {
                          "vincent2010"),
     "linear_ae": _detector("LinearAutoencoder", "denoising linear autoencoder, code of 8 values", 3_187, "vincent2010"),
 }
+ENCODERS = {
+    "ecgfounder": _encoder("ecgfounder:EcgFounder", "Net1D for twelve leads, trained on ten million ECGs",
+                           InputContract(500, 10, normalise="zscore"),
+                           Published("huggingface.co/PKUDigitalHealth/ECGFounder, 12_lead_ECGFounder.pth",
+                                     saw="the Harvard-Emory ECG Database"), "li2025"),
+    "ecgfounder_1lead": _encoder("ecgfounder:EcgFounder", "the same for one lead",
+                                 InputContract(500, 10, (), normalise="zscore"),
+                                 Published("huggingface.co/PKUDigitalHealth/ECGFounder, 1_lead_ECGFounder.pth",
+                                           saw="the Harvard-Emory ECG Database"), "li2025"),
+    "openecg": _encoder("openecg:OpenEcg", "codec of one lead for waves, beats and rhythm, 1.2 million parameters",
+                        InputContract(500, 10, (), normalise="rank"),
+                        Published("Python package openecg 0.11.0, models/codec_v6.pt", licence="Apache-2.0",
+                                  saw="LUDB, QTDB, ISP, BUT-PDB, MIT-BIH DS1, INCART, LTDB, SVDB, AFDB, NSRDB, VFDB, "
+                                      "CUDB, PTB-XL and others",
+                                  known=("mitdb", "ecg", "ecg_bin", "ptbxl"), package="openecg",
+                                  file="models/codec_v6.pt"), "openecg2026"),
+}
 # fmt: on
 MODELS = CLASSIFIERS | AUTOENCODERS
+NETWORKS = ChainMap(MODELS, ENCODERS)  # without a copy: a user's network joins MODELS
 VISION = {name: network for name, network in MODELS.items() if network.view == "chart"}
 LEAN, PLAIN = FORMS = ("lean", "plain")  # of layers: models/blocks.py
 LARGEST, LONGEST = 65_536, 64  # a number of --model-args, and the numbers of a list
@@ -164,7 +191,7 @@ READERS: dict[Any, tuple[Callable[[str], Any], str, Callable[[Any], bool]]] = {
 def table() -> str:
     """One line per network: trainable parameters (for five classes), task, description."""
     rows = [("name", "parameters", "task", "description")]
-    for name, network in MODELS.items():
+    for name, network in NETWORKS.items():
         count = "-" if network.parameters is None else f"{network.parameters:,}".rjust(10)
         rows.append((name, count, network.task + ", charts" * (network.view == "chart"), network.about))
     return listing(rows)
@@ -186,7 +213,7 @@ def get_model(
         each = (get_model(name, spec, model_args=model_args, form=form, **choices) for _ in range(members))
         return Committee(each, many_labels=spec.many_labels)
     choices |= parse_args(name, model_args)
-    build = pick("model-name", MODELS, name).build
+    build = pick("model-name", NETWORKS, name).build
     check_view(name, charts=spec.image is not None, where=spec.name)
     network = _tried(partial(build, spec, **choices), name, spec) if model_args else build(spec, **choices)
     if errors.is_yours(errors.source(type(network).forward)[0]):
@@ -206,7 +233,7 @@ def check_view(name: str, *, charts: bool, where: str = "") -> None:
 
 def parse_args(name: str, text: str | None) -> dict[str, Any]:
     """The keyword arguments of the network `name` in the text of --model-args; {} for an empty text."""
-    network = pick("model-name", MODELS, name)
+    network = pick("model-name", NETWORKS, name)
     return keywords(name, network.build, text) if text else {}
 
 

@@ -37,6 +37,7 @@ TAGS = {
     "recording": "describes the recording with --predict, not the data of the run",
     "resets-best": "decides how validation judges an epoch; another value makes earlier epochs incomparable",
     "resets-best-short": "the same in a short run",
+    "steps": "decides the steps of a training; --train probe has none",
     "stage": "of a study without a file; a file sets it for each stage",
     "trains": "makes the command train a network, so that the training flags count",
     "length": "decides the length of a training",

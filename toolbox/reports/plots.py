@@ -286,20 +286,24 @@ def _bends(counts: NDArray[Any]) -> NDArray[np.bool_]:
 CURVES = {"roc": roc_panels, "precision_recall": precision_recall_panels}
 
 
+RATES = {"learning rate": ("lr", "backbone_lr"), "C, inverse regularisation": ("C",)}
+
+
 def history_panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """Every metric of train and validation, and the learning rate, by epoch."""
+    """Every metric of train and validation, and the learning rate (of a probe C), by epoch."""
     sides = [side for side in SIDES if any(row[side] for row in history)]
     lines = {
         meanings.name_of(name): {SIDES[side]: [row[side].get(name) for row in history] for side in sides}
         for name in EVERY
         if any(name in row[side] for side in sides for row in history)
     }
-    rates = [name for name in ("lr", "backbone_lr") if any(name in row for row in history)]
-    lines["learning rate"] = {name: [row.get(name) for row in history] for name in rates}
+    for title, names in RATES.items():
+        if rates := [name for name in names if any(name in row for row in history)]:
+            lines[title] = {name: [row.get(name) for row in history] for name in rates}
     epochs, panels = [row["epoch"] for row in history], []
     for title, each in lines.items():
         of = [(name, epochs, np.array(values, dtype=float)) for name, values in each.items()]
-        panels.append(Panel(title, "epoch", "", of, legend=title != "learning rate" or len(of) > 1))
+        panels.append(Panel(title, "epoch", "", of, legend=title not in RATES or len(of) > 1))
     return panels
 
 

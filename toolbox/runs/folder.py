@@ -39,7 +39,7 @@ BEFORE = "before"
 SIDES = ("train", "val")
 MOST_EPOCHS = 10**9
 ROW = {"epoch": schema.Count(1, MOST_EPOCHS), "train": dict, "val": dict}
-TIMES = ("lr", "backbone_lr", "seconds", "samples_per_s")
+TIMES = ("lr", "backbone_lr", "C", "seconds", "samples_per_s")  # C: of a probe
 LOGGED = {"loss": "loss", "accuracy": "acc", "macro_f1": "macro F1"}  # in the line of an epoch
 OF_LABELS = {"loss": "loss", "macro_auroc": "macro AUROC"}  # of many labels
 log = logging.getLogger("commander")
@@ -158,7 +158,8 @@ class RunFolder:
             for side in SIDES
             if last[side]
         )
-        rates = f"lr {last['lr']:.2e}" + (f", backbone {last['backbone_lr']:.2e}" if "backbone_lr" in last else "")
+        named = {"C": "C {:g}", "lr": "lr {:.2e}", "backbone_lr": "backbone {:.2e}"}
+        rates = ", ".join(form.format(last[name]) for name, form in named.items() if name in last)
         log.info("epoch %d/%d  %s  %s  %.1f s", last["epoch"], epochs, rates, figures, last["seconds"])
 
     @contextmanager
@@ -347,7 +348,7 @@ def history_objection(rows: Any) -> str:
 
 def _of_row(row: Mapping[str, Any]) -> str:
     odd = [name for name in TIMES if row.get(name) is not None and not is_number(row[name])]
-    if odd or TIMES[0] not in row:
+    if odd or not {"lr", "C"} & row.keys():
         return f"{(odd or TIMES)[0]} is {schema.kind(row.get((odd or TIMES)[0]))}, it must be a number"
     return next((f"{side}.{why}" for side in SIDES if (why := _of_side(row[side]))), "")
 

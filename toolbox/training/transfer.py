@@ -71,9 +71,9 @@ def _classes(run: Path) -> list[str] | None:
         return None
 
 
-def only_head(model: nn.Module) -> None:
+def only_head(model: nn.Module, flag: str = "--train head") -> None:
     """Freeze everything but `model.head`."""
-    head = _head(model, "--train head", hint="--train all")
+    head = _head(model, flag, hint="--train all")
     model.requires_grad_(False)
     head.requires_grad_(True)
 
@@ -95,4 +95,9 @@ def _head(model: nn.Module, flag: str, *, hint: str) -> nn.Module:
     return head
 
 
-TRAIN: Mapping[str, Callable[[nn.Module], Any]] = {"all": lambda model: None, "head": only_head}
+PROBE = "probe"
+TRAIN: Mapping[str, Callable[[nn.Module], Any]] = {
+    "all": lambda model: None,
+    "head": only_head,
+    PROBE: lambda model: only_head(model, "--train probe"),
+}

@@ -1,0 +1,47 @@
+"""The input contract of an encoder: what its rows must be, and what is known of its training. Standard library only."""
+
+from dataclasses import dataclass
+
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+@dataclass(frozen=True)
+class InputContract:
+    """Rows of `seconds` at `rate_hz` with `leads` in this order (empty: one lead, any), in `unit` ("": any, as the
+    first step makes them independent of it).
+
+    `normalise` is that first step (`front.NORMALISATIONS`). Shorter rows are filled with zeros at their end if `pads`,
+    and refused if not. `filter` is the --filter of the signals of the training.
+    """
+
+    rate_hz: float
+    seconds: float
+    leads: tuple[str, ...] = TWELVE
+    unit: str = ""
+    normalise: str = "none"
+    pads: bool = False
+    filter: str = "none"
+
+    @property
+    def samples(self) -> int:
+        return round(self.rate_hz * self.seconds)
+
+    @property
+    def words(self) -> str:
+        """One line for lists and documents."""
+        leads = f"{len(self.leads)} leads ({', '.join(self.leads)})" if self.leads else "one lead"
+        fill = ", shorter ones filled with zeros" if self.pads else ""
+        return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, unit {self.unit or 'any'}, {self.normalise}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights of an encoder: their source, the data that it `saw` in training, also by the names of the datasets
+    that the program has (`known`), their licence, and their file in an installed Python `package`, if any."""
+
+    source: str
+    saw: str
+    known: tuple[str, ...] = ()
+    licence: str = "stated there"
+    package: str = ""
+    file: str = ""

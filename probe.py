@@ -1,0 +1,82 @@
+"""A linear probe: a frozen network whose last layer is fitted to its features; each epoch is one regularisation.
+
+The features of every row are computed once, without augmentation. Epoch k fits the last linear layer of the head by
+logistic regression with the k-th of `linear.STRENGTHS`, so that the choice on validation, checkpoints, resume, reports
+and everything after a training are those of `Trainer`.
+"""
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loaders.base import Rows
+from toolbox.errors import UsageError
+from toolbox.runs.predictions import Predictions
+from toolbox.training import linear
+from trainer import PREDICT_ROWS, PREDICT_SAMPLES, Meter, Stop, Trainer
+
+EPOCHS = len(linear.STRENGTHS)
+
+
+def last_layer(model: nn.Module) -> nn.Linear:
+    """The last linear layer of a network's head. Raises UsageError for a network without one."""
+    head = getattr(model, "head", None)
+    layers = [part for part in head.modules() if isinstance(part, nn.Linear)] if isinstance(head, nn.Module) else []
+    if not layers:
+        what = "--train probe is for a network with a linear layer at its head, this one has none"
+        raise UsageError(what, hint="--train all, or another network")
+    return layers[-1]
+
+
+class Probe(Trainer):
+    """Fits `last_layer` to what the network makes of the training rows; nothing else changes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.layer = last_layer(self.model)
+        self.known: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def train_epoch(self, title: str, stop: Stop) -> Meter | None:
+        """Fit the layer with the strength of this epoch; None if `stop` came first."""
+        begun_s = time.perf_counter()
+        features, rows = self.features(self.data.train)
+        if stop.requested is not None:
+            return None
+        strength, y = linear.STRENGTHS[self.epoch], self.train.y[rows]
+        fitted = linear.fit(features.cpu().numpy(), y.cpu().numpy(), strength, len(self.data.spec.classes))
+        with torch.no_grad():
+            for own, values in zip((self.layer.weight, self.layer.bias), fitted, strict=True):
+                own.copy_(torch.from_numpy(values))
+            meter, outputs = Meter(rows, 1), self._per_row(features)
+            meter.add(outputs, self.task.loss(outputs, y))
+        self.rates, self.seconds = {"C": strength}, time.perf_counter() - begun_s
+        return meter
+
+    @torch.inference_mode()
+    def predict(self, split: Rows) -> Predictions:
+        """The predictions of a whole split, in the source's order, from its features."""
+        features, rows = self.features(split)
+        return self._predictions(split, rows, self._per_row(features))
+
+    def features(self, split: Rows) -> tuple[Tensor, Tensor]:
+        """The inputs (M, D) of the last layer for all rows, or all windows of all records, and their rows (M,)."""
+        if id(split) not in self.known:
+            self.model.eval()
+            batches, seen = split.batches(self.device), []
+            size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(self.data.spec.shape[1:])))
+            hook = self.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+            try:
+                with torch.no_grad():
+                    for inputs, _ in batches.batches(None, size):
+                        self.model(*inputs)
+            finally:
+                hook.remove()
+            self.known[id(split)] = torch.cat(seen), batches.rows
+        return self.known[id(split)]
+
+    def _per_row(self, features: Tensor) -> Tensor:
+        outputs = torch.nn.functional.linear(features, self.layer.weight, self.layer.bias)
+        return self.task.per_row(outputs, features)
