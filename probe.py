@@ -38,11 +38,17 @@ class Probe(Trainer):
         super().__init__(*args, **kwargs)
         self.layer = last_layer(self.model)
         self.known: dict[int, tuple[Tensor, Tensor]] = {}
+        # The rows of the first epoch of a short run, else all.
+        self.fitted, self.which = self.data.train, torch.arange(len(self.data.train), device=self.device)
+        if self.rows:
+            self.which = self._begin_epoch().order.sort().values
+            self.fitted = self.data.train.rows(self.which.cpu().numpy())
 
     def train_epoch(self, title: str, stop: Stop) -> Meter | None:
         """Fit the layer with the strength of this epoch; None if `stop` came first."""
         begun_s = time.perf_counter()
-        features, rows = self.features(self.data.train)
+        features, rows = self.features(self.fitted)
+        rows = self.which[rows]
         if stop.requested is not None:
             return None
         strength, y = linear.STRENGTHS[self.epoch], self.train.y[rows]
@@ -52,6 +58,7 @@ class Probe(Trainer):
                 own.copy_(torch.from_numpy(values))
             meter, outputs = Meter(rows, 1), self._per_row(features)
             meter.add(outputs, self.task.loss(outputs, y))
+        self.optimizer.step()  # no gradient, no change; the schedule counts it
         self.rates, self.seconds = {"C": strength}, time.perf_counter() - begun_s
         return meter
 

@@ -121,7 +121,7 @@ def _probing(flags: Flags) -> Flags:
     """The flags of --train probe, with an epoch for each regularisation. Raises UsageError for flags of steps."""
     from probe import EPOCHS
 
-    if not (flags.pretrained or flags.resume or flags.version):
+    if not (flags.pretrained or flags.resume or flags.version not in (None, "bump")):
         what = "--train probe needs trained features, and no --pretrained is typed"
         raise UsageError(what, hint="--pretrained RUN or FILE; random weights are tested beside them")
     for name in args.FLAGS.names("steps"):
@@ -133,7 +133,7 @@ def _probing(flags: Flags) -> Flags:
     if flags.epochs not in (args.FLAGS.defaults["epochs"], EPOCHS):
         what = f"--epochs is {flags.epochs}, --train probe has one for each of {EPOCHS} regularisations"
         raise UsageError(what, hint="leave it out")
-    return flags.replace(epochs=EPOCHS)
+    return flags.replace(epochs=EPOCHS, scheduler="none")
 
 
 def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:

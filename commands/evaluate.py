@@ -23,7 +23,7 @@ from models import ENCODERS
 from toolbox import devices, files, terminal
 from toolbox.errors import CheckpointError, DataError
 from toolbox.flags import MACHINE, Flags, words
-from toolbox.metrics import classification, cost, meanings
+from toolbox.metrics import classification, cost
 from toolbox.reports import pages, plots, tables
 from toolbox.reports.run import ending
 from toolbox.reports.run.report import PAGE, Facts
@@ -194,7 +194,7 @@ def _report(
     dropped = _dropped(data, another=bool(flags.test_on))
     random = _random_weights(flags, trainer, test)
     remarks = [*_remarks(data, config, overlap, short, dropped), *map("doubt: {}".format, doubts)]
-    remarks += [_beside(random)] * bool(random)
+    remarks += [f"the same probe of random weights: {tables.of_random_weights(random)}"] if random else []
     remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
@@ -266,13 +266,6 @@ def _seen_by_encoder(config: Mapping[str, Any], data: Data) -> str | None:
     if saw is None or data.spec.name not in saw.known:
         return None
     return f"the published weights of {name} were trained on records of {data.spec.name}, tested ones may be among them"
-
-
-def _beside(random: Mapping[str, Any]) -> str:
-    """A line of a report on the same network with random weights."""
-    name = meanings.headline(random["test"])
-    values = f"{tables.shown(random['test'][name])} (validation {tables.shown(random['val'].get(name))})"
-    return f"the same probe of random weights: {meanings.name_of(name)} {values}"
 
 
 def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any], title: str) -> None:

@@ -46,7 +46,7 @@ class Resampled(nn.Module):
         if max(self.up, self.down) > MOST_STEPS:
             what = f"rows at {rate_hz:g} Hz cannot be resampled to {wanted_hz:g} Hz in steps of whole numbers"
             raise DataError(what, hint=f"rows at {wanted_hz:g} Hz")
-        most = max(self.up, self.down)
+        most = max(self.up, self.down, 2)
         taps = signal.firwin(2 * HALF_LENGTH * most + 1, 1 / most, window=("kaiser", 5.0)) * self.up
         self.taps: Tensor
         self.register_buffer("taps", torch.tensor(taps, dtype=torch.float32)[None, None], persistent=False)

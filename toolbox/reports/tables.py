@@ -113,6 +113,12 @@ def of_tests(tests: Sequence[TransferTest]) -> list[list[str]]:
     return rows
 
 
+def of_random_weights(found: Mapping[str, Any]) -> str:
+    """The headline of the test of a probe of random weights, and its value on validation."""
+    name = meanings.headline(found["test"])
+    return f"{meanings.name_of(name)} {shown(found['test'][name])}, validation {shown(found['val'].get(name))}"
+
+
 def of_dropped(counts: Mapping[str, int]) -> str:
     """The dropped rows of results.json in words: of the data before it was divided, or of those of train and test."""
     whole = {"data": "the data, before it was divided"}

@@ -8,7 +8,7 @@ import yaml
 from helpers.data import ROOT
 from loaders import DATASETS
 from loaders.families import labels
-from models import MODELS, committee
+from models import MODELS, NETWORKS, committee
 from models.charts import vision
 from toolbox import devices
 from toolbox.errors import UsageError
@@ -50,7 +50,7 @@ def test_every_entry_is_sound_and_cited() -> None:
         year = re.search(r"\d{4}", key)
         assert not year or fields(entry)["year"] == year[0], key
     cohorts = [dataset.cohort.cites for dataset in DATASETS.values() if dataset.cohort]
-    declared = [each.cites for each in (*DATASETS.values(), *MODELS.values())]
+    declared = [each.cites for each in (*DATASETS.values(), *NETWORKS.values())]
     assert {*found} == {key for cites in (*OF_PARTS, *cohorts, *declared) for key in cites}
 
 

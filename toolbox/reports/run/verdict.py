@@ -16,7 +16,7 @@ from toolbox.metrics import classification, ec57, intervals, meanings
 from toolbox.reports.plots import DataFacts
 from toolbox.reports.run import labels
 from toolbox.reports.run.examples import Shown
-from toolbox.reports.tables import between, shown
+from toolbox.reports.tables import between, of_random_weights, shown
 from toolbox.runs import outcome
 from toolbox.runs.predictions import Predictions
 from toolbox.runs.summary import unfinished
@@ -182,6 +182,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     if of_macro and shown(of_macro["without"]) != shown(of_macro["value"]):
         name, values = material.name_of("gross macro_f1"), (shown(of_macro[which]) for which in ("without", "value"))
         facts.append(("most influential record", f"{of_macro['record']}: without it {name} is {', not '.join(values)}"))
+    if random := material.results.get("random_weights"):
+        facts.append(("the same probe of random weights", of_random_weights(random)))
     if lacking := labels.left_out(material.test):
         facts.append(("left out of macro averages", lacking))
     facts.append(("data", f"{material.spec.name}: {material.spec.source or 'source not stated'}"))
