@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import args
-from loaders import BY_DEFAULT, DATASETS, base, get_data, option_names, options_of
+from commands.probe import Probe
+from loaders import BY_DEFAULT, DATASETS, base, fraction, get_data, option_names, options_of
 from loaders.augment import AUGMENTATIONS, Augment
 from loaders.base import Data, DataSpec
 from loaders.declaration import ChartOptions
@@ -22,7 +23,6 @@ from models import ENCODERS, get_model
 from models.charts import vision
 from models.encoders import published
 from models.encoders.encoder import Encoder
-from probe import Probe
 from toolbox import devices, files, plugins
 from toolbox.errors import CheckpointError, DataError, DownloadError, UsageError
 from toolbox.flags import DATA, Flags, seconds, words
@@ -46,7 +46,7 @@ def load_data(flags: Flags) -> Data:
     Raises DataError with --strict-split if a test row is also in train or validation, UsageError with --from if the
     times of the beats are unknown.
     """
-    data = _find_data(flags)
+    data = fraction.of(_find_data(flags), flags.label_fraction, split_seed(flags))
     if getattr(flags, "from"):
         data.known_rates()
     whole = data.whole or data

@@ -119,11 +119,11 @@ def settle(flags: Flags) -> Flags:
 
 def _probing(flags: Flags) -> Flags:
     """The flags of --train probe, with an epoch for each regularisation. Raises UsageError for flags of steps."""
-    from probe import EPOCHS
+    from commands.probe import EPOCHS
 
     if not (flags.pretrained or flags.resume or flags.version not in (None, "bump")):
         what = "--train probe needs trained features, and no --pretrained is typed"
-        raise UsageError(what, hint="--pretrained RUN or FILE; random weights are tested beside them")
+        raise UsageError(what, hint="--pretrained RUN or FILE; random weights are tested too")
     for name in args.FLAGS.names("steps"):
         if getattr(flags, name) != args.FLAGS.defaults[name]:
             what = f"{args.flag_name(name)} is for training in steps, --train probe has none"

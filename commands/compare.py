@@ -31,11 +31,11 @@ MOVED = ["most moved by one record", "B - A", "record", "without it"]
 PREDICTIONS, METRICS = "pred/predictions.npz", "pred/metrics.json"
 HEADLINE = "macro_auroc"  # of many labels
 READ = {"config": {"data": {"classes": [str]}}, "metrics": {"split_rule": str}}
-# The parts of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word them, and on crops.
-# Test rows do not depend on them.
+# The parts of a split rule on validation, as loaders/splits, datasets/table.py and ecg5000.py word them, and on
+# training alone. Test rows do not depend on them.
 VALIDATION = re.compile(
     r"; (?:but of the first two )?(?:validation is|no row validates)[^;]*|, validation too(?=;|$)"
-    r"|\d+ train, \d+ validation, |; trained on crops of [^;]*"
+    r"|\d+ train, \d+ validation, |; trained on crops of [^;]*|; [.e0-9-]+ of the training rows[^;]*"
 )
 
 

@@ -190,11 +190,9 @@ def _report(
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts = [*filter(None, [memorised(history), _seen_by_encoder(config, data)])]
-    dropped = _dropped(data, another=bool(flags.test_on))
+    doubts, dropped = _doubts(history, config, data), _dropped(data, another=bool(flags.test_on))
     random = _random_weights(flags, trainer, test)
-    remarks = [*_remarks(data, config, overlap, short, dropped), *map("doubt: {}".format, doubts)]
-    remarks += [f"the same probe of random weights: {tables.of_random_weights(random)}"] if random else []
+    remarks = [*_remarks(data, config, overlap, short, dropped, random), *map("doubt: {}".format, doubts)]
     remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
     known = (fixed, val, history, data, train, trainer.predict, trainer.outputs, pages.shared(folder, flags.root_dir))
@@ -259,13 +257,14 @@ def _random_weights(flags: Flags, trainer: Trainer, test: Rows) -> dict[str, Any
     return {"best_epoch": twin.best_epoch, **figures}
 
 
-def _seen_by_encoder(config: Mapping[str, Any], data: Data) -> str | None:
-    """A sentence if the published weights of the run's encoder were trained on this dataset."""
-    name = config["flags"].get("model_name")
+def _doubts(history: Sequence[Mapping[str, Any]], config: Mapping[str, Any], data: Data) -> list[str]:
+    """Sentences on a network that memorised its rows, and on published weights that were trained on this dataset."""
+    found, name = [*filter(None, [memorised(history)])], config["flags"].get("model_name")
     saw = ENCODERS[name].published if name in ENCODERS and config.get("pretrained", {}).get("published") else None
-    if saw is None or data.spec.name not in saw.known:
-        return None
-    return f"the published weights of {name} were trained on records of {data.spec.name}, tested ones may be among them"
+    if saw and data.spec.name in saw.known:
+        what = f"the published weights of {name} were trained on records of {data.spec.name}"
+        found.append(f"{what}, tested ones may be among them")
+    return found
 
 
 def _answer(flags: Flags, run: RunFolder, folder: Path, results: dict[str, Any], title: str) -> None:
@@ -366,9 +365,15 @@ def _dropped(data: Data, *, another: bool) -> dict[str, int]:
 
 
 def _remarks(
-    data: Data, config: dict[str, Any], overlap: Overlap | None, short: str, dropped: Mapping[str, int]
+    data: Data,
+    config: dict[str, Any],
+    overlap: Overlap | None,
+    short: str,
+    dropped: Mapping[str, int],
+    random: Mapping[str, Any],
 ) -> list[str]:
-    """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training."""
+    """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training, a probe
+    of random weights."""
     remarks = []
     if short:
         parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in data.covers.items() if whole]
@@ -383,6 +388,8 @@ def _remarks(
     for note in config.get("overrides", []):
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
+    if random:
+        remarks.append(f"the same probe of random weights: {tables.of_random_weights(random)}")
     return remarks
 
 

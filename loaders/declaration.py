@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolbox.flags import DATA, POSITIVE, Flag, Group, between
+from toolbox.flags import DATA, POSITIVE, Check, Flag, Group, between
 
 if TYPE_CHECKING:
     from loaders.splits import Holdout
@@ -160,6 +160,12 @@ class ChartOptions:
 # The flags of the options that families have for themselves.
 # fmt: off
 OPTION_FLAGS = (
+    Group("few labels", (
+        Flag("--label-fraction", DATA, "part of the training rows that is trained on: whole records, in proportion to "
+             "the classes, a small part in every larger one; validation and test stay whole (default 1)", type=float,
+             metavar="F", check=Check("above 0, at most 1", lambda part: 0 < part <= 1), tags="divides",
+             elsewhere="train-fraction subset data-fraction"),
+    ), rare=True),
     Group("tables of your own", (
         Flag("--label-column", DATA, "name or number of a table's label column (default the last), or none; for many "
              "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels",

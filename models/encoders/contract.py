@@ -1,4 +1,4 @@
-"""The input contract of an encoder: what its rows must be, and what is known of its training. Standard library only."""
+"""The input contract of an encoder, and the facts of its training. Standard library only."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ class InputContract:
     """Rows of `seconds` at `rate_hz` with `leads` in this order (empty: one lead, any), in `unit` ("": any, as the
     first step makes them independent of it).
 
-    `normalise` is that first step (`front.NORMALISATIONS`). Shorter rows are filled with zeros at their end if `pads`,
-    and refused if not. `filter` is the --filter of the signals of the training.
+    `normalise` is that first step (`encoder.NORMALISATIONS`). Shorter rows are filled with zeros at their end if
+    `pads`, and refused if not.
     """
 
     rate_hz: float
@@ -20,7 +20,6 @@ class InputContract:
     unit: str = ""
     normalise: str = "none"
     pads: bool = False
-    filter: str = "none"
 
     @property
     def samples(self) -> int:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from torch import nn
 
 from loaders.base import DataSpec
+from models import MODELS
 from models.encoders.contract import InputContract
 from models.encoders.encoder import Encoder
-from models.signals.net1d import Net1d
 
 WIDTHS, BLOCKS, STEM = (64, 160, 160, 400, 400, 1024, 1024), (2, 2, 2, 3, 3, 4, 4), 64
 PUBLISHED = (
@@ -31,8 +31,8 @@ class EcgFounder(Encoder):
 
     def __init__(self, contract: InputContract, spec: DataSpec) -> None:
         rows = replace(spec, channels=len(contract.leads) or 1)
-        body = Net1d(rows, widths=WIDTHS, blocks=BLOCKS, stem=STEM, norm=False)
-        body.head = nn.Identity()  # type: ignore[assignment]
+        body = MODELS["net1d"].build(rows, widths=WIDTHS, blocks=BLOCKS, stem=STEM, norm=False)
+        body.head = nn.Identity()
         super().__init__(spec, contract, body, WIDTHS[-1])
 
     def names(self, own: str) -> str:

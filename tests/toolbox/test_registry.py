@@ -22,7 +22,8 @@ def test_every_name_is_found_and_suggested_where_it_is_mistyped(flag: str) -> No
     for name in known:
         assert pick(flag, known, name) is known[name]
         view = {"view": "chart"} if name in choices.VISION else {}
-        settled(**({"task": "detect"} if args.FLAGS.by_name[key].task == "detect" else view), **{key: name})
+        how = {"task": "detect"} if args.FLAGS.by_name[key].task == "detect" else view
+        settled(**how, **({"pretrained": "a run"} if name == "probe" else {}), **{key: name})
         with pytest.raises(UsageError) as caught:
             pick(flag, known, name + "_")
         assert caught.value.hint.split(" or ")[0] == name
@@ -46,7 +47,7 @@ def test_a_command_on_a_run_takes_its_view_from_the_run(asked: dict[str, object]
 
 def test_of_many_names_the_nearest_stand_first() -> None:
     with pytest.raises(UsageError, match=r"known are resnet1d_18, resnet1d_10, .*ecgformer") as caught:
-        pick("model-name", choices.MODELS, "resnet1d_11")
+        pick("model-name", choices.NETWORKS, "resnet1d_11")
     assert caught.value.hint.startswith("resnet1d_18 or resnet1d_10")
 
 
@@ -69,7 +70,7 @@ def test_list_prints_every_name_of_its_choice() -> None:
 
 
 def test_the_task_is_that_of_the_network_and_decides_the_flags_that_were_left_open() -> None:
-    for name in choices.MODELS:
+    for name in choices.NETWORKS:
         flags = settled(model_name=name, view="chart" if name in choices.VISION else "signal")
         assert name in choices.networks(flags.task)
         defaults = choices.task_defaults(flags.task)
@@ -77,7 +78,7 @@ def test_the_task_is_that_of_the_network_and_decides_the_flags_that_were_left_op
     for task in choices.TASKS:
         networks = choices.networks(task)
         assert settled(task=task).model_name in networks
-        for name in choices.MODELS.keys() - networks:
+        for name in choices.NETWORKS.keys() - networks:
             with pytest.raises(UsageError, match=f"{name} is not a network for --task {task}"):
                 settled(task=task, model_name=name)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from commands.probe import EPOCHS, Probe
 from helpers.commands import assert_error, carried_out
 from helpers.training import assert_same, build, fit, through_a_file
 from loaders.base import Data
-from probe import EPOCHS, Probe
 from toolbox.runs.folder import RunFolder
 from toolbox.training import linear
 

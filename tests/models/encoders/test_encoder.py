@@ -9,7 +9,7 @@ from scipy import signal, stats
 
 from loaders.base import DataSpec
 from models.encoders.contract import TWELVE, InputContract
-from models.encoders.front import NORMALISATIONS, Front, Resampled
+from models.encoders.encoder import NORMALISATIONS, Front, Resampled
 from toolbox.errors import DataError
 
 SPEC = DataSpec(
