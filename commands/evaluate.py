@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import args
-from commands import build, report
+from commands import build, probe, report
 from commands.trained import TrainedRun, exposure
 from loaders import as_view, base, undivided
 from loaders.base import Data, Rows, part_of
@@ -183,15 +182,14 @@ def _report(
     fixed, val = (task.fixed(seen), task.measure(seen)) if seen else ({}, {})  # the metrics of many labels need it
     if fixed and results_at:
         files.write_json(results_at / task.fixed_file, fixed)
-    measured = cost.times(trainer.model, data.spec, batch_size=flags.batch_size) if flags.cost else {}
-    costs = cost.size_and_work(trainer.model, data.spec) | measured
+    costs = _costs(flags, trainer)
     test = data.test  # opens the test set, nothing before does
     if overlap := _overlap(flags, test, exposure):
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
     doubts, dropped = _doubts(history, config, data), _dropped(data, another=bool(flags.test_on))
-    random = _random_weights(flags, trainer, test)
+    random = _random_weights(flags, data, test)
     remarks = [*_remarks(data, config, overlap, short, dropped, random), *map("doubt: {}".format, doubts)]
     remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
@@ -226,6 +224,20 @@ def _report(
     return results
 
 
+def _random_weights(flags: Flags, data: Data, test: Rows) -> dict[str, Any]:
+    """A probe of the same network with random weights (--seed); {} for other trainings, and without training rows."""
+    if flags.train != transfer.PROBE or not len(data.train):
+        return {}
+    return probe.tested(build.build(flags, data), flags.epochs, test)
+
+
+def _costs(flags: Flags, trainer: Trainer) -> dict[str, Any]:
+    """Size and work of the network, with --cost its times."""
+    model, spec = trainer.model, trainer.data.spec
+    measured = cost.times(model, spec, batch_size=flags.batch_size) if flags.cost else {}
+    return cost.size_and_work(model, spec) | measured
+
+
 def _seen(trainer: Trainer, stored: Path) -> Predictions | None:
     """The predictions of validation, else those `stored` by the training, of the classes that are tested."""
     if len(trainer.data.val):
@@ -236,28 +248,7 @@ def _seen(trainer: Trainer, stored: Path) -> Predictions | None:
     return seen if columns is None else seen.among(columns)
 
 
-def _random_weights(flags: Flags, trainer: Trainer, test: Rows) -> dict[str, Any]:
-    """The metrics of a probe of the same network with random weights (--seed), chosen on validation as the run's own;
-    {} for other trainings, and without the training rows."""
-    if flags.train != transfer.PROBE or not len(trainer.data.train) or not trainer.best:
-        return {}
-    best: dict[str, Any] = {}
-    twin = build.build(flags, trainer.data)
-
-    def on_epoch(probe: Trainer, row: dict[str, Any], seen: Predictions | None) -> None:
-        if probe.best_epoch == row["epoch"]:
-            best.update(val=row["val"], seen=seen, weights=deepcopy(probe.model.state_dict()))
-
-    twin.fit(flags.epochs, on_epoch=on_epoch, stop=terminal.StopRequest())
-    twin.model.load_state_dict(best["weights"])
-    if best["seen"]:
-        twin.task.fixed(best["seen"])
-    values = twin.task.measure(twin.predict(test))
-    figures = {"val": classification.floats(best["val"]), "test": classification.floats(values)}
-    return {"best_epoch": twin.best_epoch, **figures}
-
-
-def _doubts(history: Sequence[Mapping[str, Any]], config: Mapping[str, Any], data: Data) -> list[str]:
+def _doubts(history: Sequence[dict[str, Any]], config: Mapping[str, Any], data: Data) -> list[str]:
     """Sentences on a network that memorised its rows, and on published weights that were trained on this dataset."""
     found, name = [*filter(None, [memorised(history)])], config["flags"].get("model_name")
     saw = ENCODERS[name].published if name in ENCODERS and config.get("pretrained", {}).get("published") else None
@@ -372,8 +363,8 @@ def _remarks(
     dropped: Mapping[str, int],
     random: Mapping[str, Any],
 ) -> list[str]:
-    """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training, a probe
-    of random weights."""
+    """Lines below the split rule: part of the rows, rows of two splits, dropped rows, flags changed in training, a
+    probe of random weights."""
     remarks = []
     if short:
         parts = [f"{part:,} of {whole:,} {NAMES[side]} rows" for side, (part, whole) in data.covers.items() if whole]

@@ -7,6 +7,7 @@ and everything after a training are those of `Trainer`.
 
 import math
 import time
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from loaders.base import Rows
 from toolbox.errors import UsageError
+from toolbox.metrics import classification
 from toolbox.runs.predictions import Predictions
+from toolbox.terminal import StopRequest
 from toolbox.training import linear
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES, Meter, Stop, Trainer
 
@@ -87,3 +90,20 @@ class Probe(Trainer):
     def _per_row(self, features: Tensor) -> Tensor:
         outputs = torch.nn.functional.linear(features, self.layer.weight, self.layer.bias)
         return self.task.per_row(outputs, features)
+
+
+def tested(trainer: Trainer, epochs: int, test: Rows) -> dict[str, Any]:
+    """The metrics of a new probe, chosen on validation, that is fitted here: of a network with random weights."""
+    best: dict[str, Any] = {}
+
+    def on_epoch(probe: Trainer, row: dict[str, Any], seen: Predictions | None) -> None:
+        if probe.best_epoch == row["epoch"]:
+            best.update(val=row["val"], seen=seen, weights=deepcopy(probe.model.state_dict()))
+
+    trainer.fit(epochs, on_epoch=on_epoch, stop=StopRequest())
+    trainer.model.load_state_dict(best["weights"])
+    if best["seen"]:
+        trainer.task.fixed(best["seen"])
+    values = trainer.task.measure(trainer.predict(test))
+    figures = {"val": classification.floats(best["val"]), "test": classification.floats(values)}
+    return {"best_epoch": trainer.best_epoch, **figures}

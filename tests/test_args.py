@@ -96,9 +96,9 @@ WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensor
                      "self_contained", "log_to"}  # fmt: skip
 WHICH_ROWS = {
     "dataset", "data_file", "bad_rows", "strict_split", "seed", "val_fraction", "val_fold", "split_seed", "split",
-    "label_fraction", "fold", "label_column", "record_column", "id_columns", "rate_hz", "leads", "window", "rate", "filter", "normalise",
+    "fold", "label_column", "record_column", "id_columns", "rate_hz", "leads", "window", "rate", "filter", "normalise",
     "rr_features", "p_waves", "label_map", "labels", "unlabelled", "drop_labels", "rename_labels", "polarity", "crops",
-    "resample", "view",
+    "resample", "view", "label_fraction",
     "chart_layout", "chart_leads", "chart_size", "chart_style", "task", "model_name", "normal_class",
 }  # fmt: skip
 WHICH_NETWORK = {"model_args", "form", "members", "pretrained", "weights_file", "num_classes"}
