@@ -19,7 +19,7 @@ import commands
 import research
 from loaders import DATASETS
 from loaders.declaration import FAMILIES, Dataset, Files
-from models import MODELS, Network, argument_kinds
+from models import ENCODERS, MODELS, Network, argument_kinds
 from toolbox.errors import PACKAGES
 from toolbox.flags import COMMAND, DATA, MACHINE, MODEL, REPORT, TRAINING, Declarations, Flag
 
@@ -185,7 +185,25 @@ def models_page() -> str:
 Parameters are the trainable ones for five classes and one lead of 187 samples, or charts. What a network costs in time
 is in [speed](speed.md#what-a-network-costs), committees and `--model-args` are in [training](training.md#networks).
 
-{chr(10).join(parts)}"""
+{chr(10).join(parts)}
+## Encoders that others trained
+
+`--encoder NAME --pretrained FILE`, or without FILE where an installed package has the weights; random weights without
+`--pretrained`. A front makes the rows as the **input contract** wants them (leads by name, unit, rate by the polyphase
+filter of scipy, normalisation), and is part of every export. Rows that it cannot make are refused with both values.
+
+{table(("`--encoder`", "what it is", "input contract", "weights", "licence", "trained on"), encoders())}"""
+
+
+def encoders() -> list[tuple[str, ...]]:
+    """The declared facts of each encoder."""
+    found = []
+    for name, network in ENCODERS.items():
+        contract, published = network.contract, network.published
+        if contract and published:
+            own = (contract.words, published.source, published.licence, published.saw)
+            found.append((f"`{name}`", network.about, *own))
+    return found
 
 
 def found(files: Files, name: str) -> str:

@@ -30,7 +30,8 @@ class InputContract:
         """One line for lists and documents."""
         leads = f"{len(self.leads)} leads ({', '.join(self.leads)})" if self.leads else "one lead"
         fill = ", shorter ones filled with zeros" if self.pads else ""
-        return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, unit {self.unit or 'any'}, {self.normalise}"
+        unit, normal = self.unit or "any unit", f"normalised by {self.normalise}"
+        return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, {unit}, {normal}"
 
 
 @dataclass(frozen=True)
