@@ -27,6 +27,7 @@ from scipy.special import expit
 
 import args as commander_args
 from commands import build, choices
+from commands.compare import METRICS
 from loaders.base import Data
 from probe import EPOCHS
 from studies.ledger import DONE, Ledger
@@ -36,6 +37,7 @@ from toolbox.metrics import labels
 from toolbox.runs.folder import RESULTS
 from toolbox.terminal import StopRequest
 from toolbox.training import linear
+from toolbox.training.transfer import PROBE
 
 Array = NDArray[Any]
 HEAD = "| | validation | test | 95 % interval |\n| --- | --- | --- | --- |\n"
@@ -102,7 +104,8 @@ def regression(data: Data) -> Tested:
 
 def random_weights(flags: Flags, data: Data) -> Tested:
     """A network with the random weights of the seed; the strength of its last layer is chosen on validation."""
-    trainer, best = build.build(flags.replace(train="probe", epochs=EPOCHS), data), {}
+    scheduler = commander_args.FLAGS.defaults["scheduler"]  # the study's one counts epochs of steps
+    trainer, best = build.build(flags.replace(train=PROBE, epochs=EPOCHS, scheduler=scheduler), data), {}
 
     def keep(probe: Any, row: dict[str, Any], seen: Any) -> None:
         if probe.best_epoch == row["epoch"]:
@@ -119,9 +122,11 @@ def trained(ledger: Ledger) -> dict[str, list[Tested]]:
     found: dict[str, list[Tested]] = {}
     for _, record in sorted(ledger.records().items(), key=lambda item: item[1]["rep"]):
         if record["state"] == DONE:
-            results = json.loads((ledger.root / record["run"] / RESULTS).read_text())
+            results, metrics = (
+                json.loads((ledger.root / record["run"] / part).read_text()) for part in (RESULTS, METRICS)
+            )
             values = [results[split]["macro_auroc"] for split in ("val", "test")]
-            tested = Tested(*values, results["intervals"]["macro_auroc"])
+            tested = Tested(*values, metrics["intervals"]["macro_auroc"])
             found.setdefault(record["flags"]["model-name"], []).append(tested)
     return found
 
@@ -151,10 +156,13 @@ def main() -> None:
     given = {record["flags"]["model-name"]: record["given"] for record in ledger.records().values()}
 
     def flags_of(name: str, **changes: Any) -> Flags:
-        return choices.settle(commander_args.resolve({**given[name], "root_dir": asked.root_dir, **changes}))
+        flags = choices.settle(commander_args.resolve({**given[name], "root_dir": asked.root_dir, **changes}))
+        return choices.for_rows(flags, given[name], many_labels=True)
 
     data = build.load_data(flags_of(next(iter(networks)), crops=None))
-    sys.stdout.write(f"{len(data.train)}, {len(data.val)} and {len(data.open_test())} records\n\n{HEAD}")
+    rows, patients = (data.train, data.val, data.open_test()), len(np.unique(data.open_test().record))
+    counts = ", ".join(f"{len(of)}" for of in rows)
+    sys.stdout.write(f"{counts} records of training, validation and test, the last of {patients} patients\n\n{HEAD}")
     sys.stdout.write(line("logistic regression on simple features", [regression(data)]))
     for name, tested in networks.items():
         data = build.load_data(flags_of(name))
