@@ -28,8 +28,8 @@ from scipy.special import expit
 import args as commander_args
 from commands import build, choices
 from commands.compare import METRICS
+from commands.probe import EPOCHS
 from loaders.base import Data
-from probe import EPOCHS
 from studies.ledger import DONE, Ledger
 from toolbox.ecg import rpeaks
 from toolbox.flags import Flags
