@@ -66,6 +66,11 @@ def stride(samples: int) -> int:
     return max(1, samples // 2)
 
 
+def scored(apart: int, rate_hz: float) -> str:
+    """How records of windows `apart` samples from each other are scored, in words."""
+    return f"a record is scored once, by the mean over windows {apart / rate_hz:.4g} s apart"
+
+
 @dataclass(frozen=True)
 class Cropped:
     """The crops of twelve-lead records: samples of a row, and the arguments of `RecordRows` ({}: whole records)."""
@@ -86,6 +91,5 @@ class Cropped:
         if ":" in text:
             raise UsageError(f"--crops {text[:40]} counts crops by class, which is for strips", hint="--crops 2.5s")
         length, _ = parse(text, rate_hz, (), longest=samples)
-        rule = f"; trained on crops of {length / rate_hz:.4g} s, a record is scored once, by the mean over windows"
-        rule += f" {stride(length) / rate_hz:.4g} s apart"
+        rule = f"; trained on crops of {length / rate_hz:.4g} s, {scored(stride(length), rate_hz)}"
         return cls(length, {"samples": length, "seed": request.seed, "stride": stride(length)}, rule)
