@@ -20,6 +20,7 @@ from loaders import DATASETS, get_data
 from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
 from loaders.declaration import Request, TableOptions
+from loaders.families import crops
 from loaders.files.sources import log
 from loaders.records import RecordRows
 from toolbox.errors import DataError
@@ -77,6 +78,8 @@ def load(
     else:
         y = _classes(rows, found.spec.classes, spec.classes, what)
     rows, rule = replace(rows, y=y), f"all {len(rows):,} rows of {name}, not divided{by_name}{remark}"
+    if isinstance(rows, RecordRows) and rows.stride:
+        rule += f"; {crops.scored(rows.stride, spec.rate_hz)}"
     every = replace(
         found.spec, split_rule=rule, name=spec.name, classes=classes, scored=spec.scored,
         importance=tuple(spec.importance[spec.classes.index(name)] for name in classes),

@@ -4,10 +4,12 @@ import re
 import resource
 import sys
 
+import numpy as np
 import pytest
 
 from helpers.commands import finish, launch
 from helpers.data import ROOT, benchmark
+from loaders.synthetic import twelve_lead
 
 MINIATURE = ("--models", "cnn1d_3", "--rows", "300", "--rounds", "1", "--ways", "here", "bare")
 
@@ -63,3 +65,13 @@ def test_the_memory_of_a_process_is_its_own_and_a_failure_has_its_reason(peers) 
     assert 0 < peers.spent(sys.executable, "-c", "pass").mib < own / 2
     with pytest.raises(RuntimeError, match="no such reason"):
         peers.spent(sys.executable, "-c", "raise ValueError('no such reason')")
+
+
+def test_the_features_of_a_record_have_its_heart_rate_and_are_finite_for_a_flat_one() -> None:
+    features = benchmark("ptbxl_mini").features
+    record = twelve_lead.record("SB", np.random.default_rng(0))[:, ::5] / 1000
+    found, flat = features(record, 100), features(np.zeros((12, 1000)), 100)
+    assert found.shape == flat.shape
+    assert np.isfinite([found, flat]).all()
+    assert 40 < found[-2] < 57  # beats a minute
+    assert flat[-2] == 0

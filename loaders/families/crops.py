@@ -55,6 +55,22 @@ def _whole(text: str, what: str, low: int, high: int) -> int:
     return int(number)
 
 
+def stride(samples: int) -> int:
+    """The samples between windows of `samples` of a record of twelve leads: half a window, as in the benchmark of
+    PTB-XL (code/models/fastai_model.py in helme/ecg_ptbxl_benchmarking at 903cadc).
+
+    Its published code takes the largest probability over the windows, not the mean; the state space models of Mehari
+    and Strodthoff (2023) take the mean over windows a whole window apart (code/clinical_ts/ecg_dataset_wrapper.py in
+    tmehari/ssm_ecg at 3500ff3).
+    """
+    return max(1, samples // 2)
+
+
+def scored(apart: int, rate_hz: float) -> str:
+    """How records of windows `apart` samples from each other are scored, in words."""
+    return f"a record is scored once, by the mean over windows {apart / rate_hz:.4g} s apart"
+
+
 @dataclass(frozen=True)
 class Cropped:
     """The crops of twelve-lead records: samples of a row, and the arguments of `RecordRows` ({}: whole records)."""
@@ -67,9 +83,7 @@ class Cropped:
     def of(cls, request: Request, samples: int) -> "Cropped":
         """Those of a request for records of `samples` samples.
 
-        Windows of validation and test begin every half crop, as in the benchmark of PTB-XL (code/models/fastai_model.py
-        in helme/ecg_ptbxl_benchmarking at 903cadc). Raises UsageError for crops by class, which only strips have, and
-        for a length that `parse` refuses.
+        Raises UsageError for crops by class, which only strips have, and for a length that `parse` refuses.
         """
         text, rate_hz = request.options.crops, request.options.rate
         if text is None:
@@ -77,7 +91,5 @@ class Cropped:
         if ":" in text:
             raise UsageError(f"--crops {text[:40]} counts crops by class, which is for strips", hint="--crops 2.5s")
         length, _ = parse(text, rate_hz, (), longest=samples)
-        stride = max(1, length // 2)
-        rule = f"; trained on crops of {length / rate_hz:.4g} s, a record is scored once, by the mean over windows"
-        rule += f" {stride / rate_hz:.4g} s apart"
-        return cls(length, {"samples": length, "seed": request.seed, "stride": stride}, rule)
+        rule = f"; trained on crops of {length / rate_hz:.4g} s, {scored(stride(length), rate_hz)}"
+        return cls(length, {"samples": length, "seed": request.seed, "stride": stride(length)}, rule)

@@ -14,11 +14,13 @@ from typing import Any
 from loaders import DATASETS
 from loaders.base import DataSpec
 from loaders.declaration import ChartOptions, Dataset
+from loaders.families import crops
 from loaders.families.beats import Recipe
 
 SPLIT = "split"  # an option that decides no sample
 FILTERED = "filter at the recording's own rate: {own[filter]}; then resampled to {spec.rate_hz:g} Hz"
 OF_RECORDS = ("the leads {named}, in mV", FILTERED, "{spec.samples} samples of the whole record", "in {unit}")
+CROPPED = "cropped"  # in place of the row, where records of twelve leads have --crops
 # By row form, else by family.
 STEPS: dict[str, tuple[str, ...]] = {
     "window": (
@@ -36,6 +38,12 @@ STEPS: dict[str, tuple[str, ...]] = {
     ),
     "twelve_lead": OF_RECORDS,
     "statements": OF_RECORDS,
+    CROPPED: (
+        *OF_RECORDS[:2],
+        "windows of {spec.samples} samples, evenly spread from the first sample of the record to its last, at most "
+        "{stride} samples apart; the probabilities of its windows are averaged",
+        OF_RECORDS[3],
+    ),
     "strips": (
         "the lead {named}, in mV, at {spec.rate_hz:g} Hz; polarity: {own[polarity]} (upright inverts a record "
         "with downward QRS)",
@@ -59,14 +67,16 @@ def of(spec: DataSpec, options: Any, chart: ChartOptions | None = None) -> dict[
     dataset = DATASETS.get(spec.name)
     row = (dataset.row_form or dataset.family) if dataset else "rows"
     own = _deciding(dataset, options)
+    words = CROPPED if STEPS.get(row) == OF_RECORDS and options.crops and not spec.image else row
     known = {
         "spec": spec,
         "own": own,
         "named": ", ".join(spec.leads) or "of the file",
         "unit": spec.unit or "its own unit",
+        "stride": crops.stride(spec.samples),
     }
     known |= {"peak": _peak(own)} if row == "window" else {}
-    steps = [step.format(**known) for step in STEPS.get(row, STEPS["rows"])]
+    steps = [step.format(**known) for step in STEPS.get(words, STEPS["rows"])]
     steps += [CHART.format(height=spec.image[0], width=spec.image[1])] if spec.image else []
     steps += [FEATURES.format(names=", ".join(spec.features))] if spec.features else []
     return {"row": row, **own, **({"chart": asdict(chart)} if chart else {}), "steps": steps}

@@ -1,5 +1,6 @@
 """Rows for a trained run from another dataset: in its own layout, with the run's rate and the classes of both."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,20 @@ def test_records_of_another_database_have_the_rate_and_the_labels_of_the_run(spe
     found = {name: {spec.classes[k] for k in np.flatnonzero(y)} for name, y in named}
     of = {"AFIB": {"AF"}, "SB": {"SB"}, "SR": {"NSR", "RBBB"}, "ST": {"STach"}, "SA": {"SA"}}
     assert found == {name: of[rhythm] for name, rhythm in RHYTHMS.items() if rhythm in of}
+
+
+def test_leads_and_crops_of_the_run_are_those_of_the_other_records_and_the_rule_states_the_windows(
+    spec: DataSpec, tmp_path: Path
+) -> None:
+    options = {"labels": "challenge", "rate": None, "unlabelled": None}
+    what, few = f"chapman={records(tmp_path / 'wfdb')}", {"leads": "II,I", "crops": "2.5s"}
+    whole = undivided.load(what, tmp_path, dataset="ptbxl", spec=spec, options=options)
+    own = replace(spec, leads=("II", "I"), channels=2, samples=250)
+    data = undivided.load(what, tmp_path, dataset="ptbxl", spec=own, options=options | few)
+    windows = "a record is scored once, by the mean over windows 1.25 s apart"
+    assert data.spec.split_rule == f"{whole.spec.split_rule}; {windows}"
+    for row in range(len(data.test)):
+        np.testing.assert_array_equal(data.test.signal(row), whole.test.signal(row)[[1, 0]])
 
 
 def test_a_set_of_classes_that_the_other_dataset_lacks_is_refused_with_both(spec: DataSpec, tmp_path: Path) -> None:

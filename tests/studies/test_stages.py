@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.data import test_set_is_closed
+from helpers.data import ROOT, test_set_is_closed
 from helpers.studies import BAR, NEVER, Here, Killed, carried_out, outcome_of, run_of
-from studies import plans, tables
+from studies import plans, stages, tables
 from studies.cells import Series
 from studies.grid import Space
 from studies.ledger import DONE, FAILED, PRUNED, Job, Ledger
@@ -265,3 +265,26 @@ def test_the_value_of_a_trial_is_the_mean_over_its_folds_and_the_first_runs_alon
     assert waiting == [0, 1, 0][: len(outcomes)]
     if trial.state.name == "COMPLETE":
         assert trial.value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("grid", sorted(ROOT.glob("grids/*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_grid_has_flags_that_the_commander_takes(grid: Path) -> None:
+    plan = plans.read(grid)
+    ranges = not plan.stages and any(axis.drawn for term in plan.grid.terms for axis in term)
+    checked = stages.check(plan.ordered({"search": "random", "trials": 2} if ranges else {}))
+    assert checked
+    for _, found in checked.values():
+        assert isinstance(found, Space) or all(one.settled() for one in found)
+
+
+def test_the_benchmark_of_ptbxl_has_the_published_recipe_for_every_network_and_label_set() -> None:
+    plan = plans.read(ROOT / "grids" / "ptbxl_benchmark.yaml").ordered({})
+    ((_, found),) = stages.check(plan).values()
+    runs = [one.settled() for one in found]
+    assert len({(run.labels, run.model_name) for run in runs}) == len(runs) == 9
+    recipe = ("adamw", 0.001, 0.001, "none", 0, 64, 100, "2.5s", "macro_auroc")
+    assert {
+        (run.optimizer, run.lr, run.weight_decay, run.scheduler, run.grad_clip, run.batch_size, run.epochs, run.crops,
+         run.monitor) for run in runs
+    } == {recipe}  # fmt: skip
+    assert plan.stages[0].reps == 3

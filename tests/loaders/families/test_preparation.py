@@ -39,3 +39,16 @@ def test_the_r_peak_of_a_window_and_the_features_are_stated() -> None:
 
 def test_rows_of_an_unknown_dataset_have_a_preparation_too() -> None:
     assert preparation.of(make_spec(), None)["row"] == "rows"
+
+
+@pytest.mark.parametrize("name", ["ptbxl", "chapman"])
+def test_records_with_crops_are_stated_as_windows_whose_probabilities_are_averaged(name: str) -> None:
+    spec = replace(make_spec(samples=250), name=name)
+    whole, cropped = (preparation.of(spec, options_of(name, {"crops": crops})[0]) for crops in (None, "2.5s"))
+    of_records = [*whole["steps"]]
+    assert of_records[2] == "250 samples of the whole record"
+    of_records[2] = (
+        "windows of 250 samples, evenly spread from the first sample of the record to its last, at most 125 samples "
+        "apart; the probabilities of its windows are averaged"
+    )
+    assert cropped == {**whole, "steps": of_records}
