@@ -102,10 +102,13 @@ def settle(flags: Flags) -> Flags:
         what = f"{flags.model_name} is not a network for --task {task}; available: {', '.join(networks(task))}"
         raise UsageError(what, hint="another --task")
     pick("criterion", LOSSES[task], flags.criterion)
-    published = VISION if flags.weights_file else {**VISION, **ENCODERS}
-    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and flags.model_name not in published:
+    published = {"networks for charts": VISION} | ({} if flags.weights_file else {"encoders": ENCODERS})
+    if (flags.weights_file or flags.pretrained == transfer.IMAGENET) and not any(
+        flags.model_name in table for table in published.values()
+    ):
         typed = "--weights-file" if flags.weights_file else "--pretrained without a run"
-        what = f"{typed} is only valid with {', '.join(published)}, not with {flags.model_name}"
+        known = " and ".join(f"{what} ({', '.join(table)})" for what, table in published.items())
+        what = f"{typed} is only valid with {known}, not with {flags.model_name}"
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
     if flags.train == transfer.PROBE:
         flags = _probing(flags)
