@@ -1,8 +1,7 @@
 """The declaration of every flag of commander.py, and functions over all flags.
 
-`parse` reads a command line; `complaints` lists its errors; `resolve` puts the typed flags over a run's
-config.json and the defaults; `needed` drops the flags that a command does not use. `commands.choices` looks up names
-(models, datasets, ...) later.
+`parse` reads a command line; `complaints` lists its errors; `resolve` puts the typed flags over a run's config.json and
+the defaults; `needed` drops the flags that a command does not use. `commands.choices` looks up names later.
 """
 
 import logging  # noqa: I001 (three lines of names, not twenty)
@@ -46,6 +45,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--export", COMMAND, "folder for other programs from a trained run: its weights as onnx or safetensors, "
              "input contract, model card", metavar="FORMAT", choices="formats", mode=USE,
              elsewhere="save-onnx to-onnx"),
+        Flag("--features", COMMAND, "NPZ for the inputs of a trained network's last layer", metavar="FILE", mode=USE),
         Flag("--cite", COMMAND, "BibTeX of data, network, protocol and program, of a run or of the typed flags",
              type=bool, mode=USE, elsewhere="citation bibtex"),
         Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",

@@ -100,6 +100,10 @@ def _steps(flags: Flags, given: Mapping[str, Any], stop: StopRequest) -> Sequenc
         from commands import export
 
         return [lambda: export.export(given) if flags.export else export.cite(given)]
+    if flags.features:
+        from commands.predict import features
+
+        return [lambda: features.write(given)]
     if flags.explain:
         from commands.explain import rows
 

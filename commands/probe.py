@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loaders.base import Rows
+from loaders.base import DataSpec, Rows
 from toolbox.errors import UsageError
 from toolbox.metrics import classification
 from toolbox.runs.predictions import Predictions
@@ -32,6 +32,21 @@ def last_layer(model: nn.Module) -> nn.Linear:
         what = "--train probe is for a network with a linear layer at its head, this one has none"
         raise UsageError(what, hint="--train all, or another network")
     return layers[-1]
+
+
+@torch.no_grad()
+def features(model: nn.Module, split: Rows, spec: DataSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The inputs (M, D) of a network's last layer for all rows, or all windows of all records, and their rows (M,)."""
+    model.eval()
+    batches, seen = split.batches(device), []
+    size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(spec.shape[1:])))
+    hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        for inputs, _ in batches.batches(None, size):
+            model(*inputs)
+    finally:
+        hook.remove()
+    return torch.cat(seen), batches.rows
 
 
 class Probe(Trainer):
@@ -74,17 +89,7 @@ class Probe(Trainer):
     def features(self, split: Rows) -> tuple[Tensor, Tensor]:
         """The inputs (M, D) of the last layer for all rows, or all windows of all records, and their rows (M,)."""
         if id(split) not in self.known:
-            self.model.eval()
-            batches, seen = split.batches(self.device), []
-            size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(self.data.spec.shape[1:])))
-            hook = self.layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-            try:
-                with torch.no_grad():
-                    for inputs, _ in batches.batches(None, size):
-                        self.model(*inputs)
-            finally:
-                hook.remove()
-            self.known[id(split)] = torch.cat(seen), batches.rows
+            self.known[id(split)] = features(self.model, split, self.data.spec, self.device)
         return self.known[id(split)]
 
     def _per_row(self, features: Tensor) -> Tensor:
