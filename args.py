@@ -203,7 +203,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--seed", DATA, "random seed for initial weights, batch order and data split", type=int, metavar="S",
              default=42, check=SEED, tags="batches", elsewhere="random-seed random-state manual-seed rng"),
         Flag("--short-run", MODEL, "a trial of the whole pipeline: 10 batches of an epoch, of validation and of test",
-             type=bool, used_by="export_charts", unused_by="predict explain export cite",
+             type=bool, used_by="export_charts", unused_by="predict explain export cite features",
              tags="batches resets-best-short", elsewhere="quick fast-dev-run debug-run"),
     )),
     Group("detection of anomalies", (

@@ -125,6 +125,7 @@ IGNORED = {
     "export": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
     "cite": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST - {"calibrate"} | OF_THE_DATA | {"from"},
     "explain": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},
+    "features": HOW_WEIGHTS_COME_ABOUT | WRITTEN_BY_A_TEST | {"short_run", "from"},
 }  # fmt: skip
 
 

@@ -25,8 +25,8 @@ log = logging.getLogger("commander")
 def write(given: Mapping[str, Any]) -> None:
     """Carry out --features: what the network of a run makes of its rows, as an NPZ that is a table again.
 
-    x (N, D) float32, the mean over the windows of a record; y, classes, record, split and index; the unit names run and
-    weights. The rows of the test are among them if the run has a test.
+    x (N, D) float32, the mean over the windows of a record; y, classes, split, index and, where every row names one,
+    record; the unit names run and weights. The rows of the test are among them if the run has a test.
     """
     trained = TrainedRun.open(given)
     run, flags, out = trained.run, trained.flags, Path(trained.flags.features)
@@ -44,6 +44,8 @@ def write(given: Mapping[str, Any]) -> None:
     content = b"".join(each.cpu().numpy().tobytes() for each in network.model.state_dict().values())
     unit = f"outputs of {run.path.name}, weights {hashlib.sha256(content).hexdigest()[:16]}"
     whole = {name: np.concatenate([of[name] for of in arrays.values()]) for name in next(iter(arrays.values()))}
+    if (whole["record"] == "").any():  # a table names every record, or none
+        del whole["record"]
     whole |= {"classes": np.array(data.spec.classes), "unit": np.array(unit)}
     files.write_whole(out, lambda file: np.savez(file, **whole))  # type: ignore[arg-type]
     counts = {name: len(of["x"]) for name, of in arrays.items()}
