@@ -315,7 +315,8 @@ def options_of(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, An
         flag = f"--{foreign.replace('_', '-')}"
         what = f"{flag} is not for --dataset {name}, it goes with {', '.join(having)}"
         raise UsageError(what, hint=f"leave {flag} out")
-    if "labels" in asked and dataset.label_sets:
+    of_file = "challenge" in dataset.label_sets and Path(asked.get("labels", "")).suffix  # a map of codes
+    if "labels" in asked and dataset.label_sets and not of_file:
         pick("labels", dataset.label_sets, asked["labels"])
     family = FAMILIES[dataset.family]
     of_family = family.__dataclass_fields__

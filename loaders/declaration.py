@@ -203,8 +203,8 @@ OPTION_FLAGS = (
              path="file or name", family="beats twelve_lead statements"),
         Flag("--labels", DATA, "classes of a record: of ptbxl super (default), sub, diagnostic, form, rhythm, all, "
              "challenge; of chapman rhythm (default; one a record), challenge (26 diagnoses of the Challenge 2021); "
-             "of synth_rhythms rhythm, or many (any of rhythm, axis and conduction)",
-             metavar="NAME", family="twelve_lead statements",
+             "of both a file of code,class; of synth_rhythms rhythm, or many (any of rhythm, axis and conduction)",
+             metavar="NAME", path="file or name", family="twelve_lead statements",
              elsewhere="label-set task-labels"),
         Flag("--crops", DATA, "training crops, in samples or seconds (2.5s): of twelve-lead records (default the "
              "whole), of strips (default 3000) with the crops of a record of class C in an epoch; validation and test "

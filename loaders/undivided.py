@@ -21,6 +21,7 @@ from loaders.base import Data, DataSpec, Split
 from loaders.datasets import table
 from loaders.declaration import Request, TableOptions
 from loaders.families import crops
+from loaders.families.labels import is_file
 from loaders.files.sources import log
 from loaders.records import RecordRows
 from toolbox.errors import DataError
@@ -120,7 +121,7 @@ def _as_trained(options: Mapping[str, Any], dataset: str, other: str, spec: Data
     if other == dataset or not sets or not there.label_sets:
         return {**options}
     labels = options.get("labels") or next(iter(sets))
-    if labels not in there.label_sets:
+    if labels not in there.label_sets and not is_file(labels):
         what = f"the run has the classes of --labels {labels}, {other} has {', '.join(there.label_sets)}"
         raise DataError(what, where=other, hint="a run with --labels that both have")
     found = {**options, "labels": labels}

@@ -10,6 +10,7 @@ and MAT files.
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from loaders.base import Data
 from loaders.datasets import chapman_records
 from loaders.datasets.chapman_records import CSV, WFDB, TwelveLeadFiles
 from loaders.declaration import Request
-from loaders.families import diagnoses
+from loaders.families import diagnoses, labels
 from loaders.families.labels import ALIASES, RHYTHMS
 from loaders.families.twelve_lead import TwelveLeadPlan
 from loaders.files.archives import opened, reading
@@ -126,9 +127,13 @@ def _diagnosed(plan: TwelveLeadPlan, arrays: Arrays, checksum: str, *, source: T
     _report(arrays, {}, source, request)
     codes = dict(zip(found["record"].tolist(), found["codes"].tolist(), strict=True))
     texts = [codes[name].replace(" ", "") for name in arrays["record"].tolist()]
-    y = diagnoses.labelled(texts, diagnoses.OF_CODE, ",")
-    refused = len(arrays["failed"])
-    return plan.with_labels(arrays, checksum, y, diagnoses.CLASSES, source=SOURCES[WFDB], refused=refused)
+    classes: tuple[str, ...] = diagnoses.CLASSES
+    of: Mapping[str, str | Sequence[str]] = diagnoses.OF_CODE
+    if labels.is_file(request.options.labels):
+        classes, of = diagnoses.of_file(request.options.labels)
+        diagnoses.report(texts, of, request.options.labels, ",")
+    y, refused = diagnoses.labelled(texts, of, classes, ","), len(arrays["failed"])
+    return plan.with_labels(arrays, checksum, y, classes, source=SOURCES[WFDB], refused=refused)
 
 
 def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, dict[str, str]]:

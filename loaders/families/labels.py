@@ -143,15 +143,15 @@ def is_file(name: str) -> bool:
     return Path(name).suffix.lower() in READERS
 
 
-def read_pairs(name: str, what: str, hint: str) -> list[tuple[str, str, str]]:
-    """(place, key, class) of each line of the map in the file `name`; `what` is the header of the keys.
+def read_pairs(name: str, what: str, hint: str, flag: str = "--label-map") -> list[tuple[str, str, str]]:
+    """(place, key, class) of each line of the map in the file `name` of `flag`; `what` is the header of the keys.
 
     Raises DataError for a file without a map.
     """
     with reading(path := Path(name)):
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
             fault = f"it is larger than a map of {what}s can be" if path.is_file() else "there is no such file"
-            raise DataError(f"--label-map: {fault}", where=name, hint=hint)
+            raise DataError(f"{flag}: {fault}", where=name, hint=hint)
         text = path.read_text("utf-8-sig", errors="replace")
     pairs = READERS[path.suffix.lower()](text, name, what, hint)
     for place, key, own in pairs:

@@ -44,21 +44,22 @@ HINT = "the file as it is on physionet.org (ptb-xl)"
 
 
 def labelled(tables: Arrays, labels: str) -> tuple[tuple[str, ...], Indices]:
-    """The classes of the set `labels`, sorted, and the labels (N, K) of all records of the tables."""
+    """The classes of the set or the file `labels`, sorted, and the labels (N, K) of all records of the tables."""
+    codes = tables["scp_codes"].tolist()
     if labels == SHARED:
-        statements = diagnoses.labelled(tables["scp_codes"].tolist(), OF_STATEMENT)
-        return diagnoses.CLASSES, statements | diagnoses.labelled(tables[AXIS].tolist(), OF_AXIS)
+        statements = diagnoses.labelled(codes, OF_STATEMENT, diagnoses.CLASSES)
+        return diagnoses.CLASSES, statements | diagnoses.labelled(tables[AXIS].tolist(), OF_AXIS, diagnoses.CLASSES)
+    if labels not in SETS:
+        classes, own = diagnoses.of_file(labels, tables["statement"].tolist())
+        diagnoses.report(codes, own, labels)
+        return classes, diagnoses.labelled(codes, own, classes)
     column, counts = SETS[labels]
     known = zip(
         tables["statement"].tolist(), tables[column or "statement"].tolist(), tables[counts or "any"], strict=True
     )
     of = {name: klass for name, klass, counted in known if counted and klass}
     classes = tuple(sorted(set(of.values())))
-    number = {name: classes.index(klass) for name, klass in of.items()}
-    y = np.zeros((len(tables["scp_codes"]), len(classes)), np.int64)
-    for row, codes in enumerate(tables["scp_codes"].tolist()):
-        y[row, [number[code] for code in codes.split() if code in number]] = 1
-    return classes, y
+    return classes, diagnoses.labelled(codes, of, classes)
 
 
 def read(source: Path) -> Arrays:

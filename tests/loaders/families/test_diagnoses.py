@@ -9,6 +9,7 @@ from helpers import ptbxl
 from loaders.datasets.ptbxl import tables
 from loaders.families import diagnoses
 from loaders.families.labels import CODES as OF_RHYTHMS
+from toolbox.errors import DataError
 
 
 def test_thirty_codes_are_26_classes_and_none_is_of_two() -> None:
@@ -33,7 +34,7 @@ def test_rhythms_have_the_codes_of_the_other_task() -> None:
     [("59118001,713427006,426177001", {"RBBB", "SB"}), ("164873001", set()), ("", set()), ("427172004", {"PVC"})],
 )
 def test_codes_of_one_meaning_are_one_class_and_unknown_ones_do_not_count(text: str, found: set[str]) -> None:
-    (y,) = diagnoses.labelled([text], diagnoses.OF_CODE, ",")
+    (y,) = diagnoses.labelled([text], diagnoses.OF_CODE, diagnoses.CLASSES, ",")
     assert {diagnoses.CLASSES[k] for k in np.flatnonzero(y)} == found
 
 
@@ -44,3 +45,45 @@ def test_records_of_ptb_xl_have_the_classes_of_their_statements_and_axis(tmp_pat
     assert [{classes[k] for k in np.flatnonzero(row)} for row in y] == [
         {"NSR"}, {"AF", "LAD"}, {"NSR", "TAb", "RAD"}, {"LBBB"}, {"PVC", "NSR", "LAD"}, {"NSR", "RAD"},
     ]  # fmt: skip
+
+
+def map_of(folder: Path, text: str, name: str = "mine.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_map_of_your_own_joins_codes_divides_them_and_serves_both_databases(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = "code,class NORM,normal SR,sinus 426783006,sinus AFIB,any AFIB,fast CLBBB,any 164889003,any"
+    name = map_of(tmp_path, lines.replace(" ", "\n"))
+    found = tables.read(ptbxl.write_tables(tmp_path, [ptbxl.row(k) for k in range(5)]))
+    with caplog.at_level("INFO"):
+        classes, y = tables.labelled(found, name)
+    assert classes == ("any", "fast", "normal", "sinus")
+    assert [{classes[k] for k in np.flatnonzero(row)} for row in y] == [
+        {"normal", "sinus"}, {"any", "fast"}, {"sinus"}, {"any"}, {"sinus"}
+    ]  # fmt: skip
+    assert "5 codes of the records are not in mine.csv and do not count" in caplog.text
+    again, of = diagnoses.of_file(name)
+    assert again == classes
+    (row,) = diagnoses.labelled(["426783006,164889003,1"], of, classes, ",")
+    assert row.tolist() == [1, 0, 0, 1]
+    as_json = map_of(tmp_path, '{"NORM": "normal", "AFIB": "any", "AFIB": "fast"}', "mine.json")
+    assert diagnoses.of_file(as_json)[1] == {"NORM": ("normal",), "AFIB": ("any", "fast")}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("NROM,normal", r"'NROM' is no SNOMED CT code, and scp_statements.csv has no such statement \(.*line 1\)"),
+        ("NORM", "1 columns, expected code and class"),
+        ("NORM,", "the class of NORM has 0 letters"),
+        ("code,class", "the map has no line"),
+    ],
+)
+def test_a_map_with_a_fault_is_refused_with_its_line(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(DataError, match=why):
+        diagnoses.of_file(map_of(tmp_path, text), ["NORM"])
+    with pytest.raises(DataError, match="--labels: there is no such file"):
+        diagnoses.of_file(str(tmp_path / "none.csv"))
