@@ -32,10 +32,10 @@ def listed(what: str) -> str:
     """The text of --list `what`: tables of models and datasets, or names; without torch but for a user's own parts."""
     if what == "datasets":
         return loaders.table()
-    if what == "models":
+    if what in ("models", "encoders"):
         import models
 
-        return models.table()
+        return models.table() if what == "models" else models.encoders_table()
     if what in lists() and not plugins.IN_USE:
         return "\n".join(names()[what])
     from commands import choices

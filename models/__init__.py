@@ -197,6 +197,15 @@ def table() -> str:
     return listing(rows)
 
 
+def encoders_table() -> str:
+    """One line per encoder: its input contract, licence and source."""
+    rows = [("name", "input contract", "licence", "weights")]
+    for name, network in ENCODERS.items():
+        if network.contract and network.published:
+            rows.append((name, network.contract.words, network.published.licence, network.published.source))
+    return listing(rows)
+
+
 def get_model(
     name: str, spec: "DataSpec", *, model_args: str | None = None, members: int = 1, form: str = LEAN, **choices: Any
 ) -> "nn.Module":

@@ -10,6 +10,7 @@ again, by patient.
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +142,6 @@ class StatementPlan:
     def _bare(self, counts: list[int]) -> str:
         """The records without a label, and their use."""
         if not sum(counts):
-            return f"every record has a label of {self.labels}"
+            return f"every record has a label of {Path(self.labels).name}"
         how = UNLABELLED[self.request.options.unlabelled]
-        return f"{sum(counts):,} records without a label of {self.labels} {how} ({counts[2]:,} of test)"
+        return f"{sum(counts):,} records without a label of {Path(self.labels).name} {how} ({counts[2]:,} of test)"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import commands
 from commands import choices
 from loaders.base import DataSpec
 from models import ENCODERS, NETWORKS, get_model
@@ -137,6 +138,7 @@ def test_an_encoder_states_its_contract_source_and_what_it_saw(name: str) -> Non
     assert name in choices.names("models")
     assert name in choices.names("encoders")
     assert NETWORKS[name] is entry
+    assert entry.contract.words in commands.listed("encoders")
 
 
 def test_weights_without_a_package_are_asked_for_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
