@@ -129,7 +129,7 @@ def test_a_report_names_classes_left_out_and_writes_what_was_decided(tmp_path: P
     assert values["left_out"] == {"PVC": labels.NO_POSITIVE}
     assert values["class_intervals"]["auroc"]["PVC"] is None
     text = (tmp_path / "report.txt").read_text()
-    assert "Left out of every macro average: PVC (no positive row)." in text
+    assert "Left out of every macro average, no positive row: PVC." in text
     assert "rows of one record are drawn together" in text
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["split_rule"] == "by hand"

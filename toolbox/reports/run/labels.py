@@ -42,7 +42,7 @@ def class_rows(test: Mapping[str, Any]) -> list[list[str]]:
 
 def remarks(test: Mapping[str, Any]) -> list[str]:
     """Lines below the table of classes: those left out of macro averages, and those without an interval."""
-    lines = [f"Left out of every macro average: {left_out(test)}."] if test.get("left_out") else []
+    lines = [f"Left out of every macro average, {left_out(test)}."] if test.get("left_out") else []
     if any(ends is None for of in test["class_intervals"].values() for ends in of.values()):
         few = f"{intervals.FEW} records (or rows without records) with it, and {intervals.FEW} without it"
         lines.append(f"n/a: no interval of a class. One needs {few}, and replicates that differ.")
@@ -50,8 +50,10 @@ def remarks(test: Mapping[str, Any]) -> list[str]:
 
 
 def left_out(test: Mapping[str, Any]) -> str:
-    """The classes that no macro average has, with the reasons."""
-    return ", ".join(f"{name} ({why})" for name, why in test.get("left_out", {}).items())
+    """The classes that no macro average has, by reason."""
+    found = test.get("left_out", {})
+    by_reason = {why: [name for name, own in found.items() if own == why] for why in dict.fromkeys(found.values())}
+    return "; ".join(f"{why}: {', '.join(names)}" for why, names in by_reason.items())
 
 
 def frequent(predictions: Predictions, classes: Sequence[str]) -> tuple[Predictions, tuple[str, ...]]:

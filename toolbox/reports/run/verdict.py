@@ -148,7 +148,12 @@ def tested(material: Material) -> str:
         return "the test rows"
     rows, of = len(material.predictions.index), records(material)
     words = f"{rows:,} test {material.spec.view}{'s' * (rows != 1)}"
-    return words + (f" of {of:,} record{'s' * (of != 1)}" if 0 < of < rows else "")
+    return words + (f" of {of:,} {unit(material)}{'s' * (of != 1)}" if 0 < of < rows else "")
+
+
+def unit(material: Material) -> str:
+    """What rows of one name have in common: a record, or a patient where each row is a record."""
+    return "patient" if material.spec.view == "record" else "record"
 
 
 def records(material: Material) -> int:
@@ -173,7 +178,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     if over_rows and not material.by_patient:
         facts.append(("intervals", "95 %, over rows; too narrow if several rows are of one patient"))
     elif material.test.get("interval_method") == intervals.RECORD_BOOTSTRAP:
-        facts.append(("intervals", "95 %, over records, whose rows are drawn together"))
+        facts.append(("intervals", f"95 %, over {unit(material)}s, whose rows are drawn together"))
     elif material.test.get("interval_method"):
         facts.append(("intervals", "95 %, over records, as rows of one record resemble each other"))
     facts += [meanings.GROSS[0]] if material.by_patient else []
