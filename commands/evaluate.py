@@ -189,7 +189,7 @@ def _report(
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
     doubts, dropped = _doubts(history, config, data), _dropped(data, another=bool(flags.test_on))
-    random = _random_weights(flags, data, test)
+    random = _random_weights(flags, run, data, test)
     remarks = [*_remarks(data, config, overlap, short, dropped, random), *map("doubt: {}".format, doubts)]
     remarks += tables.of_costs(costs)
     train = part_of(data.train, base.BATCHES * flags.batch_size) if data.whole else data.train
@@ -224,10 +224,15 @@ def _report(
     return results
 
 
-def _random_weights(flags: Flags, data: Data, test: Rows) -> dict[str, Any]:
-    """A probe of the same network with random weights (--seed); {} for other trainings, and without training rows."""
-    if flags.train != transfer.PROBE or not len(data.train):
+def _random_weights(flags: Flags, run: RunFolder, data: Data, test: Rows) -> dict[str, Any]:
+    """A probe of the same network with random weights (--seed), or the same training of them in the root.
+
+    {} if there is none, for a run without --pretrained, and on other data.
+    """
+    if not flags.pretrained or not len(data.train):
         return {}
+    if flags.train != transfer.PROBE:
+        return probe.from_random_weights(run)
     return probe.tested(build.build(flags, data), flags.epochs, test)
 
 
@@ -380,7 +385,9 @@ def _remarks(
         changes = ", ".join(f"{name} from {before} to {now}" for name, (before, now) in note["changed"].items())
         remarks.append(f"changed after epoch {note['after_epoch']}: {changes}")
     if random:
-        remarks.append(f"the same probe of random weights: {tables.of_random_weights(random)}")
+        remarks.append(f"from random weights: {tables.of_random_weights(random)}")
+    elif config["flags"].get("pretrained") and not overlap:
+        remarks.append("from random weights: no such run is here; the same command without --pretrained trains it")
     return remarks
 
 

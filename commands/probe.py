@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import args
 from loaders.base import DataSpec, Rows
+from toolbox import files
 from toolbox.errors import UsageError
 from toolbox.metrics import classification
+from toolbox.runs import outcome
+from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 from toolbox.training import linear
@@ -112,3 +116,21 @@ def tested(trainer: Trainer, epochs: int, test: Rows) -> dict[str, Any]:
     values = trainer.task.measure(trainer.predict(test))
     figures = {"val": classification.floats(best["val"]), "test": classification.floats(values)}
     return {"best_epoch": trainer.best_epoch, **figures}
+
+
+def from_random_weights(run: RunFolder) -> dict[str, Any]:
+    """The metrics of a tested run next to `run` with its identifying flags but --pretrained; {} without one."""
+    names = {*args.FLAGS.names(kept=True, identifies=True)} - {*args.FLAGS.names(on_resume="never")}
+    own = run.read_json(CONFIG)["flags"]
+    for path in sorted(run.path.parent.glob(f"*/{CONFIG}")):
+        place = outcome.place(path.parent)
+        try:
+            flags = files.read_json(path)["flags"]
+            if flags.get("pretrained") or place is None or any(flags.get(name) != own.get(name) for name in names):
+                continue
+            results = files.read_json(place)
+            found = {side: classification.floats(results[side]) for side in ("val", "test")}
+        except (files.UnreadableError, LookupError, TypeError, AttributeError):
+            continue
+        return {"run": path.parent.name, **found}
+    return {}

@@ -64,8 +64,8 @@ def test_a_probe_stands_beside_the_same_network_with_random_weights(probed: Simp
     random = probed.result["random_weights"]
     assert random["test"]["macro_f1"] != probed.result["test"]["macro_f1"]
     assert random["val"].keys() == random["test"].keys() >= {"macro_f1", "accuracy", "loss"}
-    assert "the same probe of random weights: macro F1" in (probed.run / "pred/report.txt").read_text()
-    assert "random weights" in (probed.run / "report.html").read_text()
+    assert "from random weights: macro F1" in (probed.run / "pred/report.txt").read_text()
+    assert "from random weights" in (probed.run / "report.html").read_text()
     history = json.loads((probed.run / "logger.json").read_text())
     assert len(history) == EPOCHS
     again = carried_out(*probed.flags, "--version", 2, "--test")
@@ -85,3 +85,15 @@ def test_a_probe_stands_beside_the_same_network_with_random_weights(probed: Simp
 )
 def test_flags_that_a_probe_cannot_use_are_refused(probed: SimpleNamespace, flags: tuple, why: str) -> None:
     assert_error(carried_out(*probed.flags, "--version", "bump", "--train", "probe", *flags), 2, why)
+
+
+def test_a_training_of_loaded_weights_stands_beside_the_same_one_without_them(probed: SimpleNamespace) -> None:
+    flags = (*probed.flags, "--epochs", 6, "--seed", 7, "--version")
+    tuned = carried_out(*flags, "bump", "--pretrained", "synth_resnet1d_10_1")
+    assert tuned.code == 0, tuned.err
+    assert tuned.result["random_weights"]["run"] == "synth_resnet1d_10_1"
+    assert tuned.result["random_weights"]["test"]["macro_f1"] == probed.first.result["test"]["macro_f1"]
+    assert "(synth_resnet1d_10_1)" in tuned.err
+    other = carried_out(*flags, "bump", "--pretrained", "synth_resnet1d_10_1", "--lr", 0.001)
+    assert "random_weights" not in other.result
+    assert "no such run is here; the same command without --pretrained trains it" in other.err

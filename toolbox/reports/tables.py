@@ -114,9 +114,9 @@ def of_tests(tests: Sequence[TransferTest]) -> list[list[str]]:
 
 
 def of_random_weights(found: Mapping[str, Any]) -> str:
-    """The headline of the test of a probe of random weights, and its value on validation."""
-    name = meanings.headline(found["test"])
-    return f"{meanings.name_of(name)} {shown(found['test'][name])}, validation {shown(found['val'].get(name))}"
+    """The headline of the test of the same training from random weights, its value on validation, and its run."""
+    name, run = meanings.headline(found["test"]), f" ({found['run']})" if "run" in found else ", the same probe"
+    return f"{meanings.name_of(name)} {shown(found['test'][name])}, validation {shown(found['val'].get(name))}{run}"
 
 
 def of_dropped(counts: Mapping[str, int]) -> str:

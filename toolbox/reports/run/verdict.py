@@ -188,7 +188,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         name, values = material.name_of("gross macro_f1"), (shown(of_macro[which]) for which in ("without", "value"))
         facts.append(("most influential record", f"{of_macro['record']}: without it {name} is {', not '.join(values)}"))
     if random := material.results.get("random_weights"):
-        facts.append(("the same probe of random weights", of_random_weights(random)))
+        facts.append(("from random weights", of_random_weights(random)))
     if lacking := labels.left_out(material.test):
         facts.append(("left out of macro averages", lacking))
     facts.append(("data", f"{material.spec.name}: {material.spec.source or 'source not stated'}"))
