@@ -3,11 +3,12 @@
     y = labelled(["426177001,59118001", ...], OF_CODE, CLASSES, ",")     # (N, 26)
     classes, of = of_file("mine.csv")                                    # "code,class" in each line
 
-The 30 scored diagnoses and their SNOMED CT codes are those of dx_mapping_scored.csv; four pairs count as one class, as
-in the score (Reyna et al., CinC 2021). The statements of PTB-XL that have the same meaning follow the challenge's own
-copy of PTB-XL, whose counts of 18 diagnoses are those of these statements. Its axis is a column of the table. Three
-are by meaning alone: SR is sinus rhythm, PVC a premature ventricular contraction (the challenge gives these records a
-code that it does not score), and NDT, NT_ and TAB_ are abnormal T waves.
+The 30 scored diagnoses and their SNOMED CT codes are those of dx_mapping_scored.csv in
+physionetchallenges/evaluation-2021 at 09de852; four pairs count as one class, as in the score (Reyna et al., CinC
+2021). The statements of PTB-XL that have the same meaning follow the challenge's own copy of PTB-XL, whose counts of 18
+diagnoses in that table are those of these statements. Its axis is a column of the table. Three are by meaning alone: SR
+is sinus rhythm, PVC a premature ventricular contraction (the challenge gives these records a code that it does not
+score), and NDT, NT_ and TAB_ are abnormal T waves.
 """
 
 import logging
