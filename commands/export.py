@@ -190,6 +190,7 @@ def _contract(trained: TrainedRun, network: TrainedNetwork, weights: Mapping[str
             "name": flags.model_name,
             "arguments": flags.model_args,
             "members": flags.members,
+            **_published(trained),
             **cost.size_and_work(network.model, spec),
         },
         "input": {
@@ -211,6 +212,15 @@ def _contract(trained: TrainedRun, network: TrainedNetwork, weights: Mapping[str
         "commit": trained.config.get("commit"),
         "flags": _portable(trained.config["flags"]),
     }
+
+
+def _published(trained: TrainedRun) -> dict[str, Any]:
+    """The facts of an encoder and of its published weights, if the run began with them."""
+    entry, of = NETWORKS[trained.flags.model_name], trained.config.get("pretrained") or {}
+    if entry.contract is None or entry.published is None or not of.get("published"):
+        return {}
+    told = {name: getattr(entry.published, name) for name in ("source", "licence", "saw")}
+    return {"published": {**told, "input": entry.contract.words, "sha256": of["sha256"]}}
 
 
 def _output(network: TrainedNetwork) -> dict[str, Any]:
@@ -283,7 +293,8 @@ def _results(trained: TrainedRun, epoch: int) -> dict[str, Any] | None:
 def _portable(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The stored flags that are set, without the machine's, and without paths on it."""
     known = {name: args.FLAGS.by_name[name] for name in stored if name in args.FLAGS.by_name}
-    left = {name for name, flag in known.items() if flag.kind is MACHINE or flag.path == "run"}
+    of_runs = {name for name, flag in known.items() if flag.path == "run" and stored[name] != flag.const}
+    left = of_runs | {name for name, flag in known.items() if flag.kind is MACHINE}
     left |= {name for name, flag in known.items() if flag.is_path(stored[name])}
     unset = {name for name in known if stored[name] is None or stored[name] is False}
     return {name: stored[name] for name in known if name not in left | unset}

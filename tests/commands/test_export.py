@@ -23,6 +23,7 @@ from loaders import DATASETS
 from loaders.synthetic import patients
 from models import MODELS
 from toolbox.contract import CARD, CONTRACT, sealed
+from toolbox.reports import model_card
 from toolbox.runs import exchange
 
 pytest.importorskip("onnx", reason="requirements-export.txt")
@@ -363,3 +364,23 @@ def test_the_flags_of_an_existing_run_are_its_own(run: Path, short_run: SimpleNa
     default = cited("--model-name", "cnn1d_3", "--root-dir", short_run.root)
     assert "mcsharry2003" in keys(default)
     assert_error(carried_out("--cite", *PATIENTS, "--root-dir", ROOT / "nowhere", "--version", "3"), 4, "no run")
+
+
+def test_the_card_names_source_licence_and_data_of_the_weights_that_a_run_began_with() -> None:
+    run = SimpleNamespace(flags=SimpleNamespace(model_name="openecg"), config={})
+    assert export._published(run) == {}  # random weights
+    run.config["pretrained"] = {"published": True, "sha256": "ab" * 32}
+    facts = export._published(run)
+    assert facts["published"]["sha256"] == "ab" * 32
+    told = model_card._network({"name": "openecg", "arguments": None, "members": 1, "parameters": 5, "macs": 9} | facts)
+    for what in (
+        "began with weights of: Python package openecg",
+        "licence: Apache-2.0",
+        "input: one lead, 10 s at 500 Hz",
+    ):
+        assert f"- {what}" in told
+
+
+def test_published_weights_stay_in_the_command_of_the_card_and_a_run_s_name_does_not() -> None:
+    assert export._portable({"pretrained": "imagenet", "epochs": 3}) == {"pretrained": "imagenet", "epochs": 3}
+    assert export._portable({"pretrained": "synth_cnn1d_3_1", "epochs": 3}) == {"epochs": 3}

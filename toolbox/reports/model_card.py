@@ -200,7 +200,11 @@ def _network(network: Mapping[str, Any]) -> str:
     members = f", a committee of {network['members']}" if network["members"] > 1 else ""
     arguments = f" ({_safe(network['arguments'])})" if network["arguments"] else ""
     size = f"{network['parameters']:,} parameters, {digits(network['macs'] / 1e6)} million multiply-accumulates a row"
-    return f"{_safe(network['name'])}{arguments}{members}: {size}."
+    lines = [f"{_safe(network['name'])}{arguments}{members}: {size}."]
+    if published := network.get("published"):
+        told = {"began with weights of": "source", "licence": "licence", "trained on": "saw", "input": "input"}
+        lines += [f"- {what}: {_safe(published[name])}" for what, name in told.items()]
+    return "\n".join(lines)
 
 
 def _how(contract: Mapping[str, Any]) -> str:
