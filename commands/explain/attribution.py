@@ -28,7 +28,7 @@ from toolbox.registry import pick
 from toolbox.reports.explanation import Doubt
 from toolbox.runs import checkpoints, outcome
 from toolbox.runs.folder import RunFolder
-from toolbox.tasks import decided
+from toolbox.tasks import classify_labels, decided
 from toolbox.terminal import StopRequest
 from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
@@ -54,6 +54,7 @@ class Subject:
     rows: Rows
     model: nn.Module
     device: torch.device
+    thresholds: Array | None = None  # (K,), of many labels a row
 
     def inputs(self, which: Array) -> list[Tensor]:
         """The network's inputs for the rows `which`; of records of any length the middle window."""
@@ -74,7 +75,10 @@ class Subject:
     def said(self, logits: Tensor) -> Tensor:
         """Probabilities (B, K) of logits (B, K), with the run's --decision-weights."""
         weights = build.by_class(self.flags.decision_weights, self.data.spec.classes, flag="--decision-weights")
-        return decided(logits, weights if weights is None else weights.to(logits)).softmax(1)
+        weights = weights if weights is None else weights.to(logits)
+        if self.data.spec.many_labels:
+            return classify_labels.probabilities(logits, weights)
+        return decided(logits, weights).softmax(1)
 
     @property
     def at_once(self) -> int:
@@ -127,13 +131,17 @@ def load(trained: TrainedRun) -> Subject:
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
     rows = data.test if flags.explain_rows == "test" else data.val
-    return Subject(flags, run, which, state["epoch"], data, rows, methods.prepared(model), device)
+    at = trained.network().thresholds if data.spec.many_labels else None
+    return Subject(flags, run, which, state["epoch"], data, rows, methods.prepared(model), device, at)
 
 
 def attribute(subject: Subject, which: Array, said: Array) -> Seen:
-    """The attribution of rows `which` (n,) with predicted classes `said` (n,), for the class of --explain-class."""
+    """The attribution of rows `which` (n,) with predicted classes `said` (n,), for the class of --explain-class.
+
+    Of many labels a row `said` is the class that each place explains.
+    """
     spec, inputs, rows = subject.data.spec, subject.inputs(which), subject.rows.rows(which)
-    own = {PREDICTED: said, TRUE: subject.rows.y[which]}
+    own = {PREDICTED: said} | ({} if spec.many_labels else {TRUE: subject.rows.y[which]})
     classes = {name: np.full_like(said, k) for k, name in enumerate(spec.classes)}
     target = pick("explain-class", own | classes | own, subject.flags.explain_class)
     chosen, x = torch.tensor(target, device=subject.device), inputs[0]

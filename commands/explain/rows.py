@@ -18,7 +18,7 @@ from commands.trained import TrainedRun
 from toolbox import devices, files, plain, terminal
 from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
-from toolbox.flags import words
+from toolbox.flags import Flags, words
 from toolbox.plain import NOTICE
 from toolbox.reports import explanation, plots, tables
 from toolbox.reports.explanation import Example
@@ -28,9 +28,11 @@ from toolbox.terminal import StopRequest
 
 SIDES = {"val": "validation, which chose the epoch and trained nothing", "test": "test"}
 EXPLAINED = {"predicted": "the predicted class", "true": "the true class"}
+CHOSEN = "of each row a class that it has or that is predicted"  # of many labels
 SUMMARY = "explain.json"
 FILES = (SUMMARY, "index.html", "attributions.npz", "doubts.png")
 MOST_NAMED = 48  # rows of --records that are all shown
+MOST = 12  # classes of many labels
 log = logging.getLogger("commander")
 
 
@@ -43,19 +45,18 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         what = "--explain needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     if trained.spec.many_labels:
-        what = "--explain needs a run with one class a row, this one has many labels"
-        raise UsageError(what, where=str(run.path), hint="a run on rows with one label")
+        _check_many_labels(flags)
     methods.check(flags.explain)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
         subject = attribution.load(trained)
         probabilities = subject.probabilities()
-        chosen = _chosen(subject, probabilities)
-        which = np.array([row for row, _ in chosen])
+        chosen = (_of_labels if trained.spec.many_labels else _chosen)(subject, probabilities)
+        which, said = (np.array(each, int) for each in zip(*(own[:2] for own in chosen), strict=True))
         log.info("%s of %d rows of %s", flags.explain, len(which), flags.explain_rows)
-        seen = attribution.attribute(subject, which, probabilities[which].argmax(1))
+        seen = attribution.attribute(subject, which, said)
         found = attribution.doubt(subject, seen, stop)
-        values = _write(subject, seen, found, [group for _, group in chosen], probabilities[which])
+        values = _write(subject, seen, found, [group for *_, group in chosen], probabilities[which])
     terminal.answer(values, at_terminal=_text(values), as_json=flags.json)
 
 
@@ -66,21 +67,61 @@ def _text(values: Mapping[str, Any]) -> str:
     return plain.lines([*facts, "", *checks, "", *ending.paths({"page": Path(values["page"])})])
 
 
-def _chosen(subject: Subject, probabilities: Array) -> list[tuple[int, str]]:
-    """Rows and their group: of each class the most and least certain, right and wrong; or the rows of --records."""
-    flags, rows, names = subject.flags, subject.rows, words(subject.flags.records)
-    among = np.arange(len(rows)) if names is None else _named(subject, names)
-    if names is not None and len(among) <= MOST_NAMED:
-        return [(int(row), "named") for row in among]
+def _check_many_labels(flags: Flags) -> None:
+    """Raise UsageError for what only rows with one class have."""
+    if flags.explain_class == attribution.TRUE:
+        what = "--explain-class true is of rows with one class each, these have many labels"
+        raise UsageError(what, hint="a class by name, or leave it out")
+    if flags.explain_random_labels:
+        what = "--explain-random-labels is of rows with one class each, these have many labels"
+        raise UsageError(what, hint="leave it out")
+
+
+Chosen = list[tuple[int, int, str]]  # row, class that it is chosen for, group
+
+
+def _chosen(subject: Subject, probabilities: Array) -> Chosen:
+    """Rows, predicted classes and groups: of each class the most and least certain, right and wrong; or the rows of
+    --records."""
+    among, are_named = _among(subject)
     predicted, sure, chosen = probabilities.argmax(1), probabilities.max(1), []
+    if are_named:
+        return [(int(row), int(predicted[row]), "named") for row in among]
     for k in range(len(subject.data.spec.classes)):
         for group, right in (("right", True), ("wrong", False)):
-            own = among[(rows.y[among] == k) & ((predicted[among] == k) == right)]
-            own = own[np.argsort(-sure[own], kind="stable")]
-            most, rest = own[: flags.explain_count], own[flags.explain_count :]
-            chosen += [(int(row), f"{group}-most") for row in most]
-            chosen += [(int(row), f"{group}-least") for row in rest[::-1][: flags.explain_count]]
+            own = among[(subject.rows.y[among] == k) & ((predicted[among] == k) == right)]
+            chosen += [(row, int(predicted[row]), of) for row, of in _ends(own, sure, group, subject)]
     return chosen
+
+
+def _of_labels(subject: Subject, probabilities: Array) -> Chosen:
+    """The same for many labels: a row is chosen for a class that it has or that is predicted, of the classes with most
+    rows or for that of --explain-class; a row of --records for its most probable class."""
+    spec, among, are_named = subject.data.spec, *_among(subject)
+    asked, y = subject.flags.explain_class, subject.rows.y == 1
+    classes = [spec.classes.index(asked)] if asked in spec.classes else [*np.argsort(-y.sum(0), kind="stable")][:MOST]
+    if are_named:
+        most = probabilities[:, classes].argmax(1)
+        return [(int(row), int(classes[most[row]]), "named") for row in among]
+    predicted, chosen = probabilities >= subject.thresholds, []
+    for k in sorted(map(int, classes)):
+        for group, own in (("right", y[:, k] & predicted[:, k]), ("wrong", y[:, k] != predicted[:, k])):
+            chosen += [(row, k, of) for row, of in _ends(among[own[among]], probabilities[:, k], group, subject)]
+    return chosen
+
+
+def _among(subject: Subject) -> tuple[Array, bool]:
+    """The rows that are chosen from, and whether --records names so few that all of them are shown."""
+    names = words(subject.flags.records)
+    among = np.arange(len(subject.rows)) if names is None else _named(subject, names)
+    return among, names is not None and len(among) <= MOST_NAMED
+
+
+def _ends(own: Array, sure: Array, group: str, subject: Subject) -> list[tuple[int, str]]:
+    """The most and the least certain ones of the rows `own`, with the names of their groups."""
+    count, own = subject.flags.explain_count, own[np.argsort(-sure[own], kind="stable")]
+    most, least = own[:count], own[count:][::-1][:count]
+    return [(int(row), f"{group}-{end}") for end, rows in (("most", most), ("least", least)) for row in rows]
 
 
 def _named(subject: Subject, names: Sequence[str]) -> Array:
@@ -123,7 +164,7 @@ def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], 
     facts = {
         "run": f"{run.path.name}, {subject.checkpoint} checkpoint, of epoch {subject.epoch}",
         "method": f"{flags.explain}: {methods.told(flags.explain)}",
-        "explained": EXPLAINED.get(flags.explain_class, flags.explain_class),
+        "explained": CHOSEN if spec.many_labels else EXPLAINED.get(flags.explain_class, flags.explain_class),
         "rows": f"{len(examples)} of {len(subject.rows):,} of {SIDES[flags.explain_rows]}",
         "split": spec.split_rule,
         "data": f"{spec.source}; {spec.licence}",
@@ -135,6 +176,7 @@ def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], 
         title=f"What {run.path.name} looks at",
         facts=list(facts.items()),
         doubts=found.sentences,
+        by="explained" if spec.many_labels else "true",
         wide=explanation.is_wide_picture(*spec.image) if spec.image else explanation.is_wide(spec.samples, spec),
     )
     values = {**facts, "notice": NOTICE, "doubts": found.values, "checks": [asdict(each) for each in found.sentences]}
@@ -175,11 +217,15 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
     alone = len(np.unique(rows.index[seen.which])) == len(seen.which)  # not several charts of a row
     for place, (row, group) in enumerate(zip(seen.which, groups, strict=True)):
         predicted, index = int(seen.said[place]), int(rows.index[row])
+        if subject.thresholds is None:
+            true, said = classes[rows.y[row]], classes[predicted]
+        else:
+            true, said = (_joined(of, classes) for of in (rows.y[row] == 1, probabilities[place] >= subject.thresholds))
         example = Example(
             index=index,
             record=str(rows.record[row]),
-            true=classes[rows.y[row]],
-            said=classes[predicted],
+            true=true,
+            said=said,
             probability=float(probabilities[place, predicted]),
             explained=classes[int(seen.target[place])],
             group=group,
@@ -188,6 +234,10 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
         )
         examples.append(example)
     return examples
+
+
+def _joined(which: Array, classes: Sequence[str]) -> str:
+    return ", ".join(name for name, there in zip(classes, which, strict=True) if there) or "no class"
 
 
 def _draw(folder: Path, examples: Sequence[Example], seen: Seen, subject: Subject) -> None:

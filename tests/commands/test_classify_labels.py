@@ -201,6 +201,46 @@ def test_other_data_are_tested_on_the_classes_that_both_have_and_stand_beside_th
     assert_error(ended, 3, "the rows have no class of the run: D, E, F; its classes are A, B, C")
 
 
+def test_rows_are_explained_for_a_class_that_they_have_or_that_is_predicted(
+    trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    run = tmp_path / "copy/root/table/runs" / trained.run.name
+    flags = (
+        *COMMON,
+        "--root-dir",
+        tmp_path / "copy/root",
+        "--version",
+        1,
+        "--explain",
+        "gradcam",
+        "--explain-count",
+        1,
+    )
+    ended = carried_out(*flags)
+    assert ended.code == 0, ended.err
+    folder = Path(ended.result["page"]).parent
+    examples = json.loads((folder / "explain.json").read_text())["examples"]
+    val = Predictions.load(run / "res" / f"epoch{trained.result['best_epoch']}.npz")
+    places = {int(index): row for row, index in enumerate(val.index)}
+    assert {each["explained"] for each in examples} == {*CLASSES}
+    for each in examples:
+        row, k = places[each["index"]], CLASSES.index(each["explained"])
+        has, predicted = val.target[row, k] == 1, val.scores[row, k] >= trained.result["thresholds"][k]
+        assert has or predicted
+        assert each["group"].startswith("right" if has and predicted else "wrong")
+        assert each["probability"] == pytest.approx(val.scores[row, k], abs=1e-5)
+        own = [name for name, one in zip(CLASSES, val.target[row], strict=True) if one]
+        assert each["true"] == (", ".join(own) or "no class")
+    assert (folder / "index.html").read_text().count("<figure") == len(examples)
+    one = carried_out(*flags, "--explain-class", "B")
+    assert one.code == 0, one.err
+    assert {each["explained"] for each in json.loads((folder / "explain.json").read_text())["examples"]} == {"B"}
+    assert_error(
+        carried_out(*flags, "--explain-class", "true"), 2, "--explain-class true is of rows with one class each"
+    )
+
+
 REFUSED = {
     "a loss of one class": (("--criterion", "crossentropy"), "known are bce, focal, asymmetric"),
     "a metric of one class": (("--monitor", "accuracy"), "known are epoch, loss, macro_auroc"),

@@ -89,11 +89,12 @@ def write(
     facts: Sequence[tuple[str, str]],
     doubts: Sequence[Doubt],
     wide: bool,
+    by: str = "true",
 ) -> Path:
     """Write the page of the (`wide`) pictures in `folder`; return its path. Raises ResourceError."""
     sections = []
     for name in classes:
-        of_class = [each for each in examples if each.true == name]
+        of_class = [each for each in examples if getattr(each, by) == name]
         parts = [(text, [each for each in of_class if each.group == key]) for key, text in GROUPS.items()]
         sections.append((name, [part for part in parts if part[1]]))
     curves = folder / "doubts.png"
@@ -106,7 +107,8 @@ def write(
         doubts=doubts,
         curves=curves if curves.exists() else None,
         trues=[(name, name) for name, parts in sections if parts],
-        said=[(name, name) for name in classes if any(each.said == name for each in examples)],
+        said=[(name, name) for name in classes if by == "true" and any(each.said == name for each in examples)],
+        by=by,
         groups=[(key, text) for key, text in GROUPS.items() if any(each.group == key for each in examples)],
         sections=[(name, parts) for name, parts in sections if parts],
         folder=folder,
