@@ -23,9 +23,10 @@ def of(data: Data, fraction: float | None, seed: int) -> Data:
     unit = np.unique(rows.record if named else rows.index, return_inverse=True)[1]
     taken = np.isin(unit, kept(unit, indicator(rows.y), float(fraction or 1), seed))
     what = f"{len(np.unique(unit[taken])):,} of {unit.max() + 1:,} records" if named else "rows without records"
-    rule = f"{data.spec.split_rule}; {fraction:g} of the training rows, {taken.sum():,} of {len(rows):,}, {what}"
+    told = f"{fraction:g} of the training rows, {taken.sum():,} of {len(rows):,}, {what}"
+    rule, _, short = data.spec.split_rule.rpartition("; ") if data.whole else (data.spec.split_rule, "", "")
     fewer = replace(data, train=rows.rows(np.flatnonzero(taken)))
-    return fewer.ruled(rule)
+    return fewer.ruled("; ".join(filter(None, (rule, told, short))))  # the part of a short run stays the last
 
 
 def indicator(y: Array) -> Array:

@@ -63,3 +63,6 @@ def test_patients_stay_whole_and_validation_and_test_as_they_are(data: Data) -> 
     )
     assert compare.test_side(fewer.spec.split_rule) == compare.test_side(data.spec.split_rule)
     assert fraction.of(data, None, 42) is fraction.of(data, 1, 42) is data
+    short = fraction.of(data.part(8), 0.4, 42).spec.split_rule
+    assert short.rpartition("; ")[2] == data.part(8).spec.split_rule.rpartition("; ")[2]
+    assert f"0.4 of the training rows, {len(fewer.train):,} of" in short
