@@ -220,8 +220,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              metavar="C,C,...", used_by="compare report", tags="one-label"),
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
              metavar="TIME", check=TIME, used_by="predict", tags="recording"),
-        Flag("--calibrate", REPORT, "temperature fitted on validation rows, and calibration with and without it",
-             type=bool, used_by="predict export cite", tags="output one-label"),
+        Flag("--calibrate", REPORT, "temperature fitted on validation rows (of many labels a line on the logit of each "
+             "class), and calibration with and without it", type=bool, used_by="predict export cite", tags="output"),
         Flag("--cost", REPORT, "time of a row, and rows a second", type=bool, identifies=False, tags="output"),
         Flag("--confusion-video", REPORT, "confusion matrices of all epochs as a gif and a page", metavar="KIND",
              nargs="?", const="gif", choices="films", task="classify", tags="output one-label"),

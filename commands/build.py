@@ -225,7 +225,9 @@ def _classify(flags: Flags, data: Data, device: torch.device) -> Classify | Clas
     weights, decision = (None if each is None else each.to(device) for each in (weights, decision))
     if spec.many_labels:
         weighed = {"weights": weights, "decision": decision}
-        return ClassifyLabels(spec.classes, flags.criterion, **weighed, monitor=flags.monitor)
+        return ClassifyLabels(
+            spec.classes, flags.criterion, **weighed, monitor=flags.monitor, calibrate=flags.calibrate
+        )
     ec57.macro_classes(spec.classes, words(flags.macro_over))  # fail before the training, not after it
     return Classify(
         spec.classes,

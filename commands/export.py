@@ -20,7 +20,7 @@ import torch
 
 import args
 from commands import build, choices
-from commands.trained import TrainedNetwork, TrainedRun, built, check_same, decision_weights
+from commands.trained import FITTED, TrainedNetwork, TrainedRun, built, check_same, decision_weights
 from loaders import BY_DEFAULT, DATASETS
 from loaders.base import OF_TABLES, DataSpec
 from loaders.families import by_patient, labels, preparation, row_forms
@@ -31,7 +31,7 @@ from toolbox import devices, files, plain, schema, terminal
 from toolbox.contract import CARD, CONTRACT
 from toolbox.errors import CheckpointError, UsageError, program
 from toolbox.flags import MACHINE, Flags
-from toolbox.metrics import classification, cost
+from toolbox.metrics import classification, cost, platt
 from toolbox.reports import citations, model_card
 from toolbox.reports.run import ending
 from toolbox.runs import checkpoints, exchange, outcome
@@ -45,6 +45,7 @@ GIVES = {"classify": "logits (B, K)", "detect": "reconstructed rows (B, C, T)"}
 # The parts of results.json that are read.
 RESULTS_FORM = {"split_rule": str, "best_epoch": schema.Count(), "epoch?": schema.Count(), "test": dict, "val?": dict}
 OF_RESULTS = ("split_rule", "shared_rows", "trained_on", "covers", "doubts", "overrides", "val", "test")
+OF_VALIDATION = ("temperature", "threshold", "thresholds", "calibration")  # of the outputs
 LEARNED = ("train", "val")
 log = logging.getLogger("commander")
 Symbols = Mapping[str, Sequence[str]]
@@ -68,7 +69,7 @@ def export(given: Mapping[str, Any]) -> None:
         weights = {"format": flags.export, "file": name, "sha256": digest, "bytes": len(content)}
         contract = contracts.sealed(_contract(trained, network, weights))
         command, own = _command(contract["flags"], trained.config), trained.config.get("imports") or ()
-        card = model_card.text(contract, command=command, bibtex=citations.bibtex(_cited(flags)), own_files=own)
+        card = model_card.text(contract, command=command, bibtex=citations.bibtex(_cited(flags, spec)), own_files=own)
         claim.take()
         files.write_whole(folder / name, lambda file: file.write(content))
         files.write_text(folder / CARD, card)
@@ -93,9 +94,9 @@ def opened(folder: Path, given: Mapping[str, Any], *, of_input: Collection[str] 
     check_same(changed, where=folder, other="--from-export")
     build.check_classes(flags, spec.name, spec.classes)
     run, output, data = contract["run"], contract["output"], contract["data"]
-    fixed = {name: output[name] for name in ("temperature", "threshold", "thresholds") if output.get(name) is not None}
-    if typed.get("calibrate") and "temperature" not in fixed:
-        what = "--calibrate needs a fitted temperature, this network has none"
+    fixed = {name: output[name] for name in OF_VALIDATION if output.get(name) is not None}
+    if typed.get("calibrate") and not {"temperature", "calibration"} & fixed.keys():
+        what = f"--calibrate needs {FITTED[spec.many_labels]}, this network has none"
         raise UsageError(what, where=str(folder), hint="leave it out, or an export of a run with one")
     model, device = _model_of(contract["weights"], flags, spec, folder)
     records = {side: data.get(f"{side}_records") for side in LEARNED}
@@ -244,6 +245,7 @@ def _output(network: TrainedNetwork) -> dict[str, Any]:
         "symbols": symbols,
         **(rule if flags.task == "detect" else {}),
         **({"thresholds": fixed.get("thresholds")} if spec.many_labels else {}),
+        **({"calibration": fixed["calibration"]} if "calibration" in fixed else {}),
     }
 
 
@@ -310,18 +312,19 @@ def _command(portable: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 def cite(given: Mapping[str, Any]) -> None:
     """Carry out --cite: print BibTeX of data, network, protocol and program, of a run if there is one."""
-    flags = choices.settle(args.resolve(given))
+    flags, spec = choices.settle(args.resolve(given)), None
     there = (flags.dataset,) if flags.dataset else BY_DEFAULT
     if flags.version or flags.resume or any(versions(flags.root_dir, name, flags.model_name) for name in there):
         trained = TrainedRun.open(given)
         trained.check_unchanged()
-        flags = trained.flags.replace(dataset=trained.spec.name)
+        spec = trained.spec
+        flags = trained.flags.replace(dataset=spec.name)
         log.info("citations of the run %s", trained.run.path.name)
-    sys.stdout.write(citations.bibtex(_cited(flags)))
+    sys.stdout.write(citations.bibtex(_cited(flags, spec)))
 
 
-def _cited(flags: Flags) -> dict[str, tuple[str, ...]]:
-    """The publications of a run's parts, by their titles."""
+def _cited(flags: Flags, spec: DataSpec | None) -> dict[str, tuple[str, ...]]:
+    """The publications of the parts of a run (with `spec`) or of a command, by their titles."""
     name = flags.dataset or BY_DEFAULT[0]
     dataset, network = DATASETS[name], NETWORKS[flags.model_name]
     protocol: tuple[str, ...] = ()
@@ -329,7 +332,8 @@ def _cited(flags: Flags) -> dict[str, tuple[str, ...]]:
         protocol += by_patient.cites(flags.split, dataset.cohort)
     if dataset.symbol_map == "aami" and flags.label_map in (None, *labels.AAMI_MAPS):
         protocol += labels.CITES
-    protocol += classification.CITES if flags.calibrate else ()
+    scaling = platt.CITES if spec and spec.many_labels else classification.CITES
+    protocol += scaling if flags.calibrate else ()
     built_of = network.cites + (committee.CITES if flags.members > 1 else ())
     built_of += vision.CITES if flags.pretrained == transfer.IMAGENET or flags.weights_file else ()
     own = "generated by the program" if dataset.generated else "cite the source of your own rows"

@@ -24,7 +24,7 @@ from loaders.base import Data, DataSpec
 from toolbox import devices, plugins, schema
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.flags import Flags
-from toolbox.metrics import classification, labels
+from toolbox.metrics import classification, labels, platt
 from toolbox.runs import checkpoints
 from toolbox.runs.exposure import Exposure
 from toolbox.runs.folder import CONFIG, HISTORY, RunFolder, versions
@@ -59,9 +59,11 @@ FORM = {
 # What validation fixes, by task.
 FIXED: dict[type, dict[str, Any]] = {
     Classify: {"temperature": schema.Number(classification.COLDEST, classification.HOTTEST)},
-    ClassifyLabels: {"thresholds": [schema.Number(0, 1)]},
+    ClassifyLabels: {"thresholds": [schema.Number(0, 1)], "calibration?": platt.FORM},
     Detect: {"threshold": schema.Number(), "rule": str},
 }
+CALIBRATES: dict[type, str] = {Classify: "temperature", ClassifyLabels: "calibration"}
+FITTED = {False: "a fitted temperature", True: "lines fitted on validation rows"}  # by --calibrate, for many labels
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 MEND = "mend the file, or another --version"
 log = logging.getLogger("commander")
@@ -71,9 +73,9 @@ log = logging.getLogger("commander")
 class TrainedNetwork:
     """A network with trained weights, for new rows: of a run's checkpoint, or of a folder of --export.
 
-    `flags` are the run's, `fixed` has the temperature, threshold or thresholds that validation fixed, if any; `records`
-    the names of the records of training ("train") and validation ("val"), None if they are not known. `origin` is the
-    folder that it was loaded from.
+    `flags` are the run's, `fixed` has what validation fixed (temperature; threshold; thresholds, calibration);
+    `records` the names of the records of training ("train") and validation ("val"), None if they are not known.
+    `origin` is the folder that it was loaded from.
     """
 
     origin: Path
@@ -88,11 +90,22 @@ class TrainedNetwork:
     fixed: Mapping[str, Any]
     records: Mapping[str, Collection[str]] | None
 
-    @torch.inference_mode()
     def probabilities(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
-        """Probabilities (N, K) of batches of rows (B, ...) and, if the network has features, these (B, F).
+        """The calibrated `scores` (N, K) of batches."""
+        return self.calibrated(self.scores(batches))
 
-        With the decision weights, at the fitted temperature; of many labels each class has its own.
+    def calibrated(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`scores` (N, K) as calibrated on validation, at a temperature or by the line of each of many labels."""
+        if lines := self.fixed.get("calibration"):
+            return platt.calibrated(scores, lines).astype(np.float32)
+        temperature = self.fixed.get("temperature", 1.0)
+        return scores if temperature == 1 else classification.at_temperature(scores, temperature).astype(np.float32)
+
+    @torch.inference_mode()
+    def scores(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
+        """Probabilities (N, K), as trained, of batches of rows (B, ...) and, if the network has features, these (B, F).
+
+        With the decision weights; of many labels each class has its own.
         """
         found, rows = np.empty((0, len(self.spec.classes)), np.float32), 0
         for inputs in batches:
@@ -103,12 +116,11 @@ class TrainedNetwork:
                 found = np.concatenate([found[:rows], np.empty((rows + len(part), part.shape[1]), np.float32)])
             found[rows : rows + len(part)] = part
             rows += len(part)
-        found, temperature = found[:rows], self.fixed.get("temperature", 1.0)
-        return found if temperature == 1 else classification.at_temperature(found, temperature).astype(np.float32)
+        return found[:rows]
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
-        """The threshold (K,) of each class of many labels; 0.5 where validation fixed none."""
+        """The threshold (K,) of the `scores` of each of many labels; 0.5 where validation fixed none."""
         return np.array(self.fixed.get("thresholds") or [labels.THRESHOLD] * len(self.spec.classes))
 
     def trained_on(self, record: str) -> str:
@@ -180,8 +192,10 @@ class TrainedRun:
     def network(self) -> TrainedNetwork:
         """The network of the checkpoint `which`, on the device of the flags. Raises CheckpointError."""
         run, flags, spec = self.run, self.flags, self.spec
-        if self.typed.get("calibrate") and not (run / fixed_file(self.which, _task_of(flags, spec))).exists():
-            what = "--calibrate needs a fitted temperature, this run has none"
+        if self.typed.get("calibrate") and not _is_calibrated(
+            _stored(run, self.which, flags, spec), _task_of(flags, spec)
+        ):
+            what = f"--calibrate needs {FITTED[spec.many_labels]}, this run has none"
             raise UsageError(what, where=str(run.path), hint="--test --calibrate first, or leave it out")
         path, state = checkpoints.find(run, self.which)
         model, device = built(flags, spec)
@@ -301,27 +315,35 @@ def fixed_file(which: str, task: type[Task]) -> str:
 
 
 def fixed_by_validation(run: RunFolder, which: str, flags: Flags, *, spec: DataSpec | None = None) -> dict[str, Any]:
-    """The temperature or thresholds that a test of the checkpoint `which` fixed on validation rows; {} without any.
+    """Values that a test of the checkpoint `which` fixed on validation rows: see FIXED; {} without any.
 
-    Raises CheckpointError if the temperature of a run with --calibrate is missing, or the file is no such file.
+    Raises CheckpointError if the calibration of a run with --calibrate is missing, or the file is no such file.
     """
     task = _task_of(flags, spec)
-    name = fixed_file(which, task)
+    name, found = fixed_file(which, task), _stored(run, which, flags, spec)
     test = f"--test --resume {which} to fit it"
-    if not (run / name).exists():
-        if flags.calibrate and which == "best":
-            what = "the temperature is missing, and the run was trained with --calibrate"
-            raise CheckpointError(what, where=str(run / name), hint=test)
-        if flags.calibrate:
-            log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
-        return {}
-    found = run.read_json(name)
-    why = schema.misfit(found, FIXED[task])
-    if not why and spec and len(found.get("thresholds", spec.classes)) != len(spec.classes):
-        why = f"it has {len(found['thresholds'])} thresholds, the run has {len(spec.classes)} classes"
+    why = schema.misfit(found, FIXED[task]) if found is not None else ""
+    if not why and found and task is ClassifyLabels and spec:
+        lists = {"thresholds": found["thresholds"], **(found.get("calibration") or {})}
+        odd = {part: len(each) for part, each in lists.items() if len(each) != len(spec.classes)}
+        why = ", ".join(f"it has {size} {part}, the run has {len(spec.classes)} classes" for part, size in odd.items())
     if why:
         raise CheckpointError(f"{name}: {why}", where=str(run / name), hint=test)
-    return {key: found[key] for key in (*FIXED[task], "validation_rows") if key in found}
+    if flags.calibrate and not _is_calibrated(found, task):
+        if which == "best":
+            what = f"the {CALIBRATES.get(task, 'temperature')} is missing, and the run was trained with --calibrate"
+            raise CheckpointError(what, where=str(run / name), hint=test)
+        log.warning("the probabilities of this checkpoint are not calibrated; %s", test)
+    return {key: of for key, of in (found or {}).items() if {key, f"{key}?"} & {*FIXED[task], "validation_rows"}}
+
+
+def _stored(run: RunFolder, which: str, flags: Flags, spec: DataSpec | None) -> dict[str, Any] | None:
+    path = fixed_file(which, _task_of(flags, spec))
+    return run.read_json(path) if (run / path).exists() else None
+
+
+def _is_calibrated(found: Mapping[str, Any] | None, task: type[Task]) -> bool:
+    return found is not None and (task not in CALIBRATES or found.get(CALIBRATES[task]) is not None)
 
 
 def exposure(run: RunFolder, config: Mapping[str, Any], differences: Collection[str] = ()) -> Exposure | None:

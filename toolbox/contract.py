@@ -57,6 +57,7 @@ FORM = {
         "temperature?": POSITIVE,
         "threshold?": schema.Number(),
         "thresholds?": [schema.Number(0, 1)],
+        "calibration?": {"slope": [POSITIVE], "intercept": [schema.Number()]},
         "symbols?": {"*": str},
     },
     "data": {
@@ -126,6 +127,7 @@ def _disagreement(rows: Mapping[str, Any], output: Mapping[str, Any]) -> str:
         "output.importance": (len(output["importance"]), classes),
         "output.decision_weights": (len(output["decision_weights"] or [0] * classes), classes),
         "output.thresholds": (len(output.get("thresholds") or [0] * classes), classes),
+        **{f"output.calibration.{name}": (len(of), classes) for name, of in (output.get("calibration") or {}).items()},
     }
     if not 0 < classes <= MOST_CLASSES:
         return f"output.classes has {classes} names"

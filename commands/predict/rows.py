@@ -31,6 +31,7 @@ from loaders.files.cache import fingerprint
 from toolbox import devices, files, plain, terminal
 from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
 from toolbox.flags import Flags, flag_name
+from toolbox.metrics import platt
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, tables
 from toolbox.reports.run import ending
@@ -77,8 +78,11 @@ class RowModel:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The values that validation fixed, and the classes of a classifier."""
+        """The values that validation fixed, thresholds as those of the calibrated probabilities, and the classes of a
+        classifier."""
         fixed = {name: value for name, value in self.network.fixed.items() if name != "validation_rows"}
+        if lines := fixed.get("calibration"):
+            fixed["thresholds"] = platt.calibrated(self.network.thresholds, lines).tolist()
         return ({"classes": list(self.network.spec.classes)} if self.classifies else {}) | fixed
 
     @property
@@ -90,12 +94,13 @@ class RowModel:
         """The columns of the predictions, each (n,), of rows x (n, C, T)."""
         parts = (torch.from_numpy(x[first : first + self.batch]) for first in range(0, len(x), self.batch))
         if self.classifies:
-            scores, classes = self.network.probabilities([part] for part in parts), self.network.spec.classes
-            if self.network.spec.many_labels:
+            scores, classes = self.network.scores([part] for part in parts), self.network.spec.classes
+            if self.network.spec.many_labels:  # decided before the calibration, which may round two values to one
                 predicted = {"predicted": joined(scores >= self.network.thresholds, np.array(classes))}
             else:
                 predicted = {"predicted": np.array(classes)[scores.argmax(1)]}
-            return predicted | {f"p_{name}": scores[:, k] for k, name in enumerate(classes)}
+            found = self.network.calibrated(scores)
+            return predicted | {f"p_{name}": found[:, k] for k, name in enumerate(classes)}
         errors, threshold = np.concatenate([*map(self._errors, parts)]), float(self.network.fixed["threshold"])
         return {"error": errors, "threshold": np.full(len(errors), threshold), "anomaly": errors > threshold}
 

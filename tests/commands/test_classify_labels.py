@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers.commands import assert_error, assert_same_run, carried_out, contents, signalled
-from toolbox.metrics import labels
+from toolbox.metrics import labels, platt
 from toolbox.runs.predictions import Predictions
 
 CLASSES = ("A", "B", "C")
@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("labels")
     data = ("--data-file", table(folder / "my.csv", 240, 1), "--label-column", "A,B,C", "--rate-hz", 100)
     start = (*COMMON, "--root-dir", folder / "root", *data)
-    ended = carried_out(*start, "--epochs", 4, "--tensorboard")
+    ended = carried_out(*start, "--epochs", 4, "--tensorboard", "--no-figures")
     assert ended.code == 0, ended.err
     return SimpleNamespace(folder=folder, start=start, run=folder / "root/table/runs/table_cnn1d_3_1", **vars(ended))
 
@@ -84,25 +84,24 @@ def test_the_page_and_the_files_of_a_test_have_every_class(trained: SimpleNamesp
     assert "Confusion matrix of the test" not in page
     for name in CLASSES:
         assert f"\n{name} " in text
-    pictures = {path.name for path in (trained.run / "pred").glob("*.png")}
-    assert {"class_auroc.png", "roc.png", "precision_recall.png", "calibration.png", "history.png"} <= pictures
     assert trained.result["test"]["interval_method"] == "percentile bootstrap over records"
     rows = json.loads((trained.run / "pred" / "report.json").read_text())["rows"]
     assert rows["test"] == [of["positives"] for of in trained.result["test"]["per_class"].values()]
 
 
-def test_a_second_test_has_the_same_bytes(trained: SimpleNamespace) -> None:
+def test_a_second_test_has_the_same_bytes_and_draws_every_figure(trained: SimpleNamespace) -> None:
     before = contents(trained.run / "pred")
     assert on(trained, "--test").code == 0
     after = contents(trained.run / "pred")
     kept = [name for name in before if name.endswith((".npz", ".csv", ".txt")) or name == "metrics.json"]
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert {"class_auroc.png", "roc.png", "precision_recall.png", "calibration.png", "history.png"} <= {*after}
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(trained: SimpleNamespace, tmp_path: Path) -> None:
     start = [str(each).replace(str(trained.folder / "root"), str(tmp_path)) for each in trained.start]
-    assert signalled(*start, "--epochs", 4, step=17).code == 143
-    ended = carried_out(*COMMON, "--root-dir", tmp_path, "--resume", "latest")
+    assert signalled(*start, "--epochs", 4, "--no-figures", step=17).code == 143
+    ended = carried_out(*COMMON, "--root-dir", tmp_path, "--resume", "latest", "--no-figures")
     assert ended.code == 0, ended.err
     assert_same_run(trained.run, tmp_path / "table/runs/table_cnn1d_3_1")
 
@@ -141,19 +140,82 @@ def test_an_export_predicts_as_its_run(trained: SimpleNamespace, tmp_path: Path)
     assert json.loads((tmp_path / "export" / "contract.json").read_text())["output"]["thresholds"]
 
 
-def test_two_runs_are_compared_by_paired_differences(trained: SimpleNamespace) -> None:
+@pytest.fixture(scope="module")
+def other(trained: SimpleNamespace) -> SimpleNamespace:
+    """A run of one epoch with other losses and batches, and with calibration, beside the first."""
+    flags = ("--criterion", "asymmetric", "--augment", "mixup", "--sampler", "equal", "--calibrate", "--no-figures")
+    ended = carried_out(*trained.start, "--epochs", 1, *flags, "--version", 7)
+    assert ended.code == 0, ended.err
+    return SimpleNamespace(run=trained.folder / "root/table/runs/table_cnn1d_3_7", **vars(ended))
+
+
+def test_calibration_is_fitted_on_validation_and_measured_beside_the_probabilities_as_trained(
+    other: SimpleNamespace,
+) -> None:
+    val = Predictions.load(other.run / "res" / f"epoch{other.result['best_epoch']}.npz")
+    fitted = json.loads((other.run / "thresholds.json").read_text())["calibration"]
+    assert fitted == platt.fit(val.scores, val.target)
+    test, tested = Predictions.load(other.run / "pred" / "predictions.npz"), other.result["test"]
+    at, loss = np.array(other.result["thresholds"]), test.loss
+    for scores, own in ((test.scores, tested), (platt.calibrated(test.scores, fitted), tested["calibrated"])):
+        values = labels.name_classes(labels.score(test.target, scores, loss, at), CLASSES)
+        for name in labels.CALIBRATION:
+            assert own[name] == pytest.approx(values[name])
+            assert own["intervals"][name][0] <= own[name] <= own["intervals"][name][1]
+        for name in CLASSES:
+            assert own["per_class"][name]["ece"] == pytest.approx(values["per_class"][name]["ece"])
+    text, page = (other.run / "pred" / "report.txt").read_text(), (other.run / "report.html").read_text()
+    assert "as trained" in text
+    for part in ("slope, intercept", "as trained: reliability of each class", "calibrated: reliability of each class"):
+        assert part in page, part
+
+
+def test_calibrated_probabilities_are_predicted_and_exported_with_the_same_decisions(
+    trained: SimpleNamespace, other: SimpleNamespace, tmp_path: Path
+) -> None:
+    new, root = table(tmp_path / "new.csv", 40, 6), ("--root-dir", trained.folder / "root")
+    own = (*COMMON, "--version", 7, *root)
+    assert carried_out(*own, "--export", "safetensors", "--out", tmp_path / "export").code == 0
+    exported = ("--threads", 1, *root, "--from-export", tmp_path / "export")
+    for which, flags in {"run": own, "export": exported}.items():
+        ended = carried_out(*flags, "--predict", new, "--calibrate", "--out", tmp_path / which)
+        assert ended.code == 0, ended.err
+    one, two = ((tmp_path / which / "new" / "new.csv").read_bytes() for which in ("run", "export"))
+    assert one == two
+    shutil.copytree(other.run, tmp_path / "plain/table/runs" / other.run.name)
+    stored = tmp_path / "plain/table/runs" / other.run.name / "thresholds.json"
+    fixed = json.loads(stored.read_text())
+    stored.write_text(json.dumps({name: fixed[name] for name in ("thresholds", "validation_rows")}))
+    flags = (*COMMON, "--version", 7, "--root-dir", tmp_path / "plain", "--predict", new, "--out", tmp_path / "plain")
+    assert_error(carried_out(*flags), 4, "the calibration is missing, and the run was trained with --calibrate")
+    config = json.loads((stored.parent / "config.json").read_text())
+    config["flags"]["calibrate"] = False
+    (stored.parent / "config.json").write_text(json.dumps(config))
+    assert_error(carried_out(*flags, "--calibrate"), 2, "--calibrate needs lines fitted on validation rows, this run")
+    assert carried_out(*flags).code == 0
+    (before, after) = (
+        pd.read_csv(tmp_path / which / "new" / "new.csv", keep_default_na=False) for which in ("plain", "run")
+    )
+    assert before["predicted"].tolist() == after["predicted"].tolist()
+    columns = [f"p_{name}" for name in CLASSES]
+    np.testing.assert_allclose(
+        after[columns], platt.calibrated(before[columns].to_numpy(), fixed["calibration"]), atol=1e-5
+    )
+    (of,) = ended.result["files"]
+    assert of["thresholds"] == pytest.approx(platt.calibrated(np.array(fixed["thresholds"]), fixed["calibration"]))
+    assert "The calibrated probability is sigmoid(slope" in (tmp_path / "export" / "model_card.md").read_text()
+
+
+def test_two_runs_are_compared_by_paired_differences(trained: SimpleNamespace, other: SimpleNamespace) -> None:
     root = ("--root-dir", trained.folder / "root")
-    other = carried_out(*trained.start, "--epochs", 1, "--criterion", "asymmetric", "--no-figures", "--augment",
-                        "mixup", "--sampler", "equal", "--version", 7)  # fmt: skip
-    assert other.code == 0, other.err
-    ended = carried_out(*root, "--compare", trained.run.name, "table_cnn1d_3_7")
+    ended = carried_out(*root, "--compare", trained.run.name, other.run.name)
     assert ended.code == 0, ended.err
     (against,) = ended.result["against_the_first"]
     one, two = (run["figures"]["macro_auroc"] for run in ended.result["runs"])
     assert against["macro_auroc"]["difference"] == pytest.approx(two - one)
     low, high = against["macro_auroc"]["interval"]
     assert low <= two - one <= high
-    same = carried_out(*root, "--report", trained.run.name, "table_cnn1d_3_7")
+    same = carried_out(*root, "--report", trained.run.name, other.run.name)
     assert same.code == 0, same.err
     assert "macro AUROC" in (trained.folder / "root" / "comparison.html").read_text()
     assert "macro_auroc" in (trained.folder / "root" / "runs.html").read_text()
@@ -177,7 +239,8 @@ def test_other_data_are_tested_on_the_classes_that_both_have_and_stand_beside_th
     pd.read_csv(whole).rename(columns={"A": "D"}).to_csv(tmp_path / "fewer.csv", index=False)
     columns = {whole: "A,B,C", tmp_path / "fewer.csv": "B,C,D"}
     for path, labelled in columns.items():
-        ended = carried_out(*COMMON, *root, "--version", 1, "--test-on", path, "--label-column", labelled)
+        flags = ("--version", 1, "--test-on", path, "--label-column", labelled, "--no-figures")
+        ended = carried_out(*COMMON, *root, *flags)
         assert ended.code == 0, ended.err
     assert "2 classes in common, the rows lack A, the run lacks D" in ended.result["split_rule"]
     assert [*ended.result["test"]["per_class"]] == ["B", "C"]
@@ -244,7 +307,7 @@ def test_rows_are_explained_for_a_class_that_they_have_or_that_is_predicted(
 REFUSED = {
     "a loss of one class": (("--criterion", "crossentropy"), "known are bce, focal, asymmetric"),
     "a metric of one class": (("--monitor", "accuracy"), "known are epoch, loss, macro_auroc"),
-    "a temperature": (("--calibrate",), "--calibrate is of rows with one class each"),
+    "calibration without validation": (("--calibrate", "--val-fraction", 0), "--calibrate needs validation rows"),
     "a film": (("--confusion-video",), "--confusion-video is of rows with one class each"),
     "detection": (("--task", "detect", "--model-name", "conv_ae"), "--task detect needs one class a row"),
     "weights of other classes": (("--class-weights", "1,2"), "--class-weights has 2 numbers, the classes are A, B, C"),
@@ -257,10 +320,18 @@ def test_flags_of_one_class_a_row_are_refused_in_one_line(trained: SimpleNamespa
     assert_error(carried_out(*trained.start, *flags), 2, text)
 
 
-def test_losses_of_many_labels_are_refused_for_one_class_a_row(root: Path) -> None:
-    ended = carried_out(
-        "--dataset", "synth", "--root-dir", root, "--model-name", "cnn1d_3", "--criterion", "asymmetric"
+def test_losses_of_many_labels_are_refused_for_one_class_a_row(tmp_path: Path) -> None:
+    rows = (
+        "--data-file",
+        table(tmp_path / "my.csv", 30, 1),
+        "--label-column",
+        "A",
+        "--id-columns",
+        "B,C",
+        "--rate-hz",
+        100,
     )
+    ended = carried_out(*COMMON, "--root-dir", tmp_path, *rows, "--criterion", "asymmetric")
     assert_error(ended, 2, "--criterion asymmetric does not go with one class a row; known are crossentropy")
 
 
@@ -269,6 +340,9 @@ def test_damaged_thresholds_are_named(trained: SimpleNamespace, tmp_path: Path) 
     before, new = stored.read_text(), table(tmp_path / "new.csv", 9, 5)
     try:
         for content, text in (('{"thresholds": [0.5]}', "1 thresholds, the run has 3 classes"),
+                              ("{}", "thresholds.json: thresholds is missing"),
+                              ('{"thresholds": [0.5, 0.5, 0.5], "calibration": {"slope": [1], "intercept": [0, 0, 0]}}',
+                               "1 slope, the run has 3 classes"),
                               ('{"thresholds": [0.5, 2, 0]}', "thresholds.json: thresholds")):  # fmt: skip
             stored.write_text(content)
             assert_error(on(trained, "--predict", new, "--out", tmp_path / "out"), 4, text)

@@ -43,6 +43,7 @@ METRICS: dict[str, Metric] = {
 EVERY = ChainMap(METRICS, classification.METRICS)
 OF_CLASSES = ("auroc", "average_precision", "f1", "ece", "brier")  # each has a mean over the classes
 MACRO = ("macro_auroc", "macro_average_precision", "macro_f1", "macro_ece", "macro_brier")  # these
+CALIBRATION = ("macro_ece", "macro_brier")
 CENTRED = ("macro_average_precision", "macro_ece", "average_precision", "ece")
 THRESHOLD = 0.5  # of every class until validation fixes another, and of a class without a positive there
 STEPS = 100  # of the thresholds of Fmax

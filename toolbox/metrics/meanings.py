@@ -137,6 +137,11 @@ OF_LABELS_PARTS = (
     ("ECE", "mean distance between the probability of the class and the share of rows that have it"),
     ("Brier", "mean squared distance of the probability of the class from 0 or 1"),
 )
+OF_LINES = (
+    ("slope, intercept", "of the line on the logit of the class, fitted on validation rows; 1 and 0 change nothing, and"
+     " stay where validation lacks rows with the class, or without it"),
+    ("threshold, calibrated", "the same threshold of the calibrated probability: both decide alike"),
+)  # fmt: skip
 FALSE_RATE = ("FPR", "false positive rate: share of the rows of other classes that are predicted as this class")
 GROSS = (
     ("gross", "the rows of all records pooled: a record with many rows weighs more"),

@@ -118,6 +118,11 @@ def _output(output: Mapping[str, Any]) -> str:
 def _of_labels(output: Mapping[str, Any]) -> list[str]:
     """The lines on many labels a row: sigmoid, thresholds."""
     lines = ["The sigmoid of each logit is the probability of its class; a row has any number of classes."]
+    if fitted := output.get("calibration"):
+        of = zip(output["classes"], fitted["slope"], fitted["intercept"], strict=True)
+        named = ", ".join(f"{_safe(name)} {slope:.4g} and {intercept:.4g}" for name, slope, intercept in of)
+        what = f"sigmoid(slope * logit + intercept), fitted on {_safe(output['fixed_on'])}; slope and intercept"
+        lines.append(f"The calibrated probability is {what}: {named}. The thresholds are of the probability before it.")
     if output["thresholds"] is None:
         return [*lines, "No thresholds are fixed: a class is predicted from 0.5 on."]
     each = zip(output["classes"], output["thresholds"], strict=True)

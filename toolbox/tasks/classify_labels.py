@@ -1,6 +1,7 @@
 """Classification with many labels: any number of classes a row, from logits (B, K) of independent classes.
 
 A class is predicted from its threshold on, which validation fixes: the best F1 of the class. Nothing is chosen on test.
+Calibration moves probability and threshold together, and changes no decision.
 The files of a test are those of `classify`, with figures of `toolbox/metrics/labels.py`.
 """
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from toolbox import files
-from toolbox.metrics import classification, labels, meanings
+from toolbox.metrics import classification, labels, meanings, platt
 from toolbox.registry import pick
 from toolbox.reports import images, plots, tables
 from toolbox.reports.plots import DataFacts
@@ -49,8 +50,9 @@ class ClassifyLabels:
         weights: Tensor | None = None,
         decision: Tensor | None = None,
         monitor: str = "macro_auroc",
+        calibrate: bool = False,
     ) -> None:
-        self.classes = tuple(classes)
+        self.classes, self.calibrate = tuple(classes), calibrate
         self.row_losses = pick("criterion", losses.LABEL_LOSSES, criterion)
         self.weights, self.decision = weights, decision
         pick("monitor", {**labels.METRICS, LAST: None}, monitor)
@@ -111,13 +113,15 @@ class ClassifyLabels:
         return {"right": ((rows >= 0) == (labels == 1)).float().mean()}
 
     def fixed(self, val: Predictions) -> dict[str, Any]:
-        """The threshold of each class, which `measure` uses from now on."""
+        """The threshold of each class, which `measure` uses from now on, and with --calibrate its line, for the
+        report."""
         self.thresholds = labels.thresholds(val.target, val.scores)
         lacking = [name for name, count in zip(self.classes, val.target.sum(0), strict=True) if not count]
         if lacking:
             what = "validation has no row of %s: its threshold is %g"
             log.warning(what, ", ".join(lacking), labels.THRESHOLD)
-        return {"thresholds": self.thresholds.tolist(), "validation_rows": len(val.target)}
+        found = {"thresholds": self.thresholds.tolist(), "validation_rows": len(val.target)}
+        return found | ({"calibration": platt.fit(val.scores, val.target)} if self.calibrate else {})
 
     def report(self, tested: Evaluation) -> dict[str, Any]:
         """Metrics, report and figures."""
@@ -125,11 +129,13 @@ class ClassifyLabels:
         if not tested.fixed:
             log.warning("no row validates: every class is predicted from %g on", labels.THRESHOLD)
         remarks = [*tested.remarks, rule(tested.fixed)]
-        values = write(folder, predictions, tested.val, at=self.thresholds, spec=spec, title=title, remarks=remarks)
+        fitted: platt.Fitted | None = tested.fixed.get("calibration")
+        about: dict[str, Any] = {"spec": spec, "title": title, "fitted": fitted}
+        values = write(folder, predictions, tested.val, at=self.thresholds, remarks=remarks, **about)
         chosen = examples.few(examples.doubtful_labels(predictions, self.thresholds), tested.data.test, len(spec.leads))
         examples.save(folder / examples.FILE, chosen, predictions, tested.data.test)
         if tested.figures:
-            draw(folder, predictions, values, tested.history, spec=spec, title=title)
+            draw(folder, predictions, values, tested.history, **about)
         return values
 
     def show(self, recorders: Any, predictions: Predictions, values: dict[str, Any], *, step: int) -> None:
@@ -153,9 +159,10 @@ def rule(fixed: Mapping[str, Any]) -> str:
     """A line of a report on the thresholds."""
     if "thresholds" not in fixed:
         return f"thresholds: {labels.THRESHOLD:g} for every class, as no row validates"
-    return (
+    text = (
         f"thresholds: the best F1 of each class on {fixed['validation_rows']:,} validation rows, fixed before the test"
     )
+    return text + ("; so are the lines of the calibration, which change no decision" if "calibration" in fixed else "")
 
 
 def write(
@@ -166,11 +173,13 @@ def write(
     at: np.ndarray,
     spec: DataFacts,
     title: str,
+    fitted: platt.Fitted | None = None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write predictions, metrics and report of the test set into `folder`; return the metrics with 95 % intervals.
 
-    A class is predicted from its threshold in `at` (K,) on. `remarks` follow the split rule.
+    A class is predicted from its threshold in `at` (K,) on. The files have the probabilities as trained; figures of
+    calibration are also given for the `fitted` lines, as `calibrated`. `remarks` follow the split rule.
     """
     predictions.save(folder / "predictions.npz")
     predictions.save_csv(folder / "predictions.csv", spec.classes, at)
@@ -182,10 +191,35 @@ def write(
     values |= found
     values["class_intervals"] = {name: dict(zip(spec.classes, of, strict=True)) for name, of in ends.items()}
     values["without_class_interval"] = {name: why for name, why in zip(spec.classes, lacks, strict=True) if why}
+    values |= {"calibrated": calibrated(predictions, at, fitted, spec.classes)} if fitted else {}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks])
     tables.save_report(folder / "report.txt", text)
     return values
+
+
+def calibrated(
+    predictions: Predictions, at: np.ndarray, fitted: platt.Fitted, classes: Sequence[str]
+) -> dict[str, Any]:
+    """The figures of calibration at the `fitted` lines: macro ones with intervals, those of each class with its line
+    and its threshold in `at` (K,) on the calibrated probability."""
+    rows = (predictions.target, platt.calibrated(predictions.scores, fitted), predictions.loss)
+    moved = platt.calibrated(at, fitted)
+    values = labels.name_classes(labels.score(*rows, moved), classes)
+    found = labels.bootstrap(*rows, moved, record=predictions.record)
+    lines = {name: (slope, intercept) for name, slope, intercept in zip(classes, *fitted.values(), strict=True)}
+    return {
+        **{name: values[name] for name in labels.CALIBRATION},
+        "intervals": {name: found["intervals"][name] for name in labels.CALIBRATION},
+        "without_interval": {
+            name: why for name, why in found["without_interval"].items() if name in labels.CALIBRATION
+        },
+        "per_class": {
+            name: {part: of[part] for part in ("ece", "brier", "threshold")}
+            | dict(zip(fitted, lines[name], strict=True))
+            for name, of in values["per_class"].items()
+        },
+    }
 
 
 def draw(
@@ -196,6 +230,7 @@ def draw(
     *,
     spec: DataFacts,
     title: str,
+    fitted: platt.Fitted | None = None,
 ) -> None:
     """Draw into `folder` the AUROC of each class, curves and calibration of the frequent ones, and the run's
     history."""
@@ -203,7 +238,7 @@ def draw(
     some, names = panels.frequent(predictions, spec.classes)
     found = {"class_auroc": [panels.class_panel(values)]} if names else {}
     found |= {name: curves(some, names) for name, curves in plots.CURVES.items()} if names else {}
-    found |= {"calibration": panels.reliability_panels(some, names)} if names else {}
+    found |= {"calibration": panels.calibration_panels(predictions, spec.classes, fitted)} if names else {}
     for name, drawn in found.items():
         cell = (8.0, 1.5 + 0.22 * len(values["per_class"])) if name == "class_auroc" else None
         plots.save_panels(drawn, folder / f"{name}.png", columns=1, title=f"test set, {under}", cell=cell)
@@ -219,5 +254,9 @@ def summary(test: Mapping[str, Any], val: Mapping[str, Any], *, title: str, rule
     ]
     of_metrics = tables.aligned(["metric", "validation", "test", "95 % interval"], metrics)
     of_classes = tables.aligned(panels.HEAD, panels.class_rows(test))
+    of_lines = []
+    if "calibrated" in test:
+        macro, by_class = panels.calibration_rows(test)
+        of_lines = ["", *tables.aligned(panels.CALIBRATED, macro), "", *tables.aligned(panels.LINES, by_class)]
     end = tables.of_intervals(test["interval_method"], lacking) + panels.remarks(test)
-    return tables.text([title, *rules, "", *of_metrics, "", *of_classes, "", *end])
+    return tables.text([title, *rules, "", *of_metrics, "", *of_classes, *of_lines, "", *end])

@@ -12,17 +12,18 @@ from models import MODELS, NETWORKS, committee
 from models.charts import vision
 from toolbox import devices
 from toolbox.errors import UsageError
-from toolbox.metrics import classification
+from toolbox.metrics import classification, platt
 from toolbox.reports import citations
 
 NEEDS = {
     "article": {"author", "title", "journal", "year", "volume"},
     "inproceedings": {"author", "title", "booktitle", "year"},
+    "incollection": {"author", "title", "booktitle", "publisher", "year"},
     "techreport": {"author", "title", "institution", "year"},
     "misc": {"author", "title", "year", "howpublished"},
     "software": {"author", "title", "version"},
 }
-OF_PARTS = (labels.CITES, committee.CITES, vision.CITES, classification.CITES)
+OF_PARTS = (labels.CITES, committee.CITES, vision.CITES, classification.CITES, platt.CITES)
 WITHOUT = {"table", "synth_patients", "synth_rhythms", "synth_strips"}  # a user's own rows, and this program's
 
 

@@ -5,16 +5,17 @@ and predictions.npz hold.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolbox.metrics import classification, intervals
+from toolbox.metrics import classification, intervals, labels, meanings, platt
 from toolbox.reports import plots
 from toolbox.reports.plots import Panel
 from toolbox.reports.run.panels import MARK, strokes
-from toolbox.reports.tables import between, shown
+from toolbox.reports.tables import between, shown, with_interval
 from toolbox.runs.predictions import Predictions
 
 Array = NDArray[Any]
@@ -25,6 +26,8 @@ HEAD = (
                                                                                                    "interval of F1",
     "ECE", "Brier",
 )  # fmt: skip
+CALIBRATED = ("calibration", "as trained", "95 % interval", "calibrated", "95 % interval")
+LINES = ("class", "ECE", "calibrated", "Brier", "calibrated", "slope", "intercept", "threshold", "calibrated")
 CURVED = f"curves and calibration are of the {MOST_CURVES} classes with most rows"
 
 
@@ -38,6 +41,21 @@ def class_rows(test: Mapping[str, Any]) -> list[list[str]]:
         found.append([name, f"{of['positives']:,}", shown(of["auroc"]), auroc, *parts, f1, shown(of["ece"])])
         found[-1].append(shown(of["brier"]))
     return found
+
+
+def calibration_rows(test: Mapping[str, Any]) -> tuple[list[list[str]], list[list[str]]]:
+    """The rows of a table below CALIBRATED, one a macro figure, and of one below LINES, one a class, of a test with
+    lines fitted on validation."""
+    after = test["calibrated"]
+    both = [
+        [meanings.name_of(name), *with_interval(test, name), *with_interval(after, name)] for name in labels.CALIBRATION
+    ]
+    by_class = []
+    for name, of in after["per_class"].items():
+        pairs = [shown(each[part]) for part in ("ece", "brier") for each in (test["per_class"][name], of)]
+        by_class.append([name, *pairs, f"{of['slope']:.3f}", f"{of['intercept']:+.3f}"])
+        by_class[-1] += [shown(each["threshold"]) for each in (test["per_class"][name], of)]
+    return both, by_class
 
 
 def remarks(test: Mapping[str, Any]) -> list[str]:
@@ -86,11 +104,23 @@ def class_panel(test: Mapping[str, Any]) -> Panel:
     return Panel(f"AUROC of each class, dashed: macro {shown(macro)}", "AUROC", "", lines, guide=guide, ticks=ticks)
 
 
-def reliability_panels(
-    predictions: Predictions, classes: Sequence[str], *, bins: int = classification.BINS
+def calibration_panels(
+    predictions: Predictions, classes: Sequence[str], fitted: platt.Fitted | None = None
 ) -> list[Panel]:
+    """Reliability of the frequent classes as trained and, if given, at the `fitted` lines."""
+    some, names = frequent(predictions, classes)
+    if not fitted:
+        return [reliability_panel(some, names)]
+    scores = platt.calibrated(predictions.scores, fitted)
+    after, _ = frequent(replace(predictions, scores=scores), classes)
+    return [reliability_panel(some, names, which="as trained: "), reliability_panel(after, names, which="calibrated: ")]
+
+
+def reliability_panel(
+    predictions: Predictions, classes: Sequence[str], *, bins: int = classification.BINS, which: str = ""
+) -> Panel:
     """The share of rows with a class against its probability, a line for each class."""
-    title = "reliability of each class; calibrated on the dashed line"
+    title = f"{which}reliability of each class; calibrated on the dashed line"
     title += f"; n: a point of fewer than {plots.FEW} rows" if len(classes) <= MOST_COUNTED else ""
     panel = Panel(title, "probability of the class", "share of rows with the class", guide=([0, 1], [0, 1]))
     for name, scores, target in zip(classes, predictions.scores.T, predictions.target.T, strict=True):
@@ -100,4 +130,4 @@ def reliability_panels(
         panel.lines.append((label, binned["probability"][there], binned["share"][there]))
         if len(classes) <= MOST_COUNTED:
             panel.counts.append(binned["rows"][there].astype(int))
-    return [panel]
+    return panel

@@ -241,6 +241,10 @@ def _model(material: Material) -> list[tuple[str, str]]:
         facts.append(
             ("thresholds", f"the best F1 of each class on {material.results['validation_rows']:,} validation rows")
         )
+    if "calibration" in material.results:
+        facts.append(
+            ("calibration", "a line on the logit of each class, fitted on the same rows; it changes no decision")
+        )
     if material.detects:
         rule = f"{material.results['rule']} of {material.results['validation_rows']:,} validation rows"
         facts.append(("threshold", f"{material.results['threshold']:.4g}, {rule}"))

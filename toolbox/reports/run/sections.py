@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.metrics import classification, ec57, meanings
+from toolbox.metrics import labels as labels_of
 from toolbox.reports import figures, pages, plots, tables
 from toolbox.reports.figures import Figure
 from toolbox.reports.run import labels, panels, sheets
@@ -197,15 +198,21 @@ def calibration(material: Material) -> dict[str, Any] | None:
 
 
 def _calibration_of_labels(material: Material, predictions: Predictions) -> dict[str, Any] | None:
-    """Reliability of the probability of each frequent class, and the macro figures."""
-    some, names = labels.frequent(predictions, material.spec.classes)
-    if not names:
+    """Reliability of the probability of each frequent class, and the macro figures; both also at the lines fitted on
+    validation, with the figures of each class."""
+    test, of, fitted = material.test, labels_of.CALIBRATION, material.results.get("calibration")
+    if not labels.frequent(predictions, material.spec.classes)[1]:
         return None
-    test, of = material.test, ("macro_ece", "macro_brier")
-    rows = [[meanings.name_of(name), *tables.with_interval(test, name)] for name in of]
-    drawn = [figures.of_panel(panel) for panel in labels.reliability_panels(some, names)]
-    head = ["", "test", meanings.INTERVAL]
-    return {"head": head, "rows": rows, "definitions": meanings.definitions(of), "figures": drawn}
+    drawn = [figures.of_panel(panel) for panel in labels.calibration_panels(predictions, material.spec.classes, fitted)]
+    words = meanings.definitions(of)
+    found: dict[str, Any] = {"figures": drawn}
+    if not fitted or "calibrated" not in test:
+        rows = [[meanings.name_of(name), *tables.with_interval(test, name)] for name in of]
+        return {"head": ["", "test", meanings.INTERVAL], "rows": rows, "definitions": words, **found}
+    rows, by_class = labels.calibration_rows(test)
+    words += [*meanings.OF_LABELS_PARTS[1:], *meanings.OF_LINES]
+    found |= {"by_class": (labels.LINES, by_class), "definitions": words}
+    return {"head": ["", *labels.CALIBRATED[1:]], "rows": rows, **found}
 
 
 def _intervals(material: Material, scores: Array) -> tuple[Any, Any]:
