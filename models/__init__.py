@@ -164,6 +164,11 @@ ENCODERS = {
                                  InputContract(500, 10, (), normalise="zscore"),
                                  Published("huggingface.co/PKUDigitalHealth/ECGFounder, 1_lead_ECGFounder.pth",
                                            saw="the Harvard-Emory ECG Database"), "li2025"),
+    "ecgfm": _encoder("ecgfm:EcgFm", "wav2vec 2.0 over twelve leads, 90 million parameters (for a GPU)",
+                      InputContract(500, 5, normalise="zscore_lead"),
+                      Published("huggingface.co/wanglab/ecg-fm, mimic_iv_ecg_physionet_pretrained.pt", licence="MIT",
+                                saw="MIMIC-IV-ECG and the sets of the Challenge 2021: PTB-XL, PTB, CPSC 2018, Georgia, "
+                                    "INCART, Chapman, Ningbo", known=("ptbxl", "chapman")), "mckeen2025"),
     "openecg": _encoder("openecg:OpenEcg", "codec of one lead for waves, beats and rhythm, 1.2 million parameters",
                         InputContract(500, 10, (), normalise="rank"),
                         Published("Python package openecg 0.11.0, models/codec_v6.pt", licence="Apache-2.0",

@@ -24,6 +24,11 @@ def zscore(x: Tensor) -> Tensor:
     return (x - x.mean((1, 2), keepdim=True)) / (x.std((1, 2), keepdim=True, unbiased=False) + TINY)
 
 
+def zscore_lead(x: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1 of each lead; a flat lead is 0."""
+    return (x - x.mean(2, keepdim=True)) / (x.std(2, keepdim=True, unbiased=False) + TINY)
+
+
 def rank(x: Tensor) -> Tensor:
     """The rank of each sample in its lead, from -1 to 1; equal samples have their mean rank."""
     ordered = x.sort(2).values.contiguous()
@@ -32,7 +37,9 @@ def rank(x: Tensor) -> Tensor:
 
 
 Normalisation = Callable[[Tensor], Tensor]
-NORMALISATIONS: dict[str, Normalisation] = {"none": nn.Identity(), "zscore": zscore, "rank": rank}
+NORMALISATIONS: dict[str, Normalisation] = {
+    "none": nn.Identity(), "zscore": zscore, "zscore_lead": zscore_lead, "rank": rank,
+}  # fmt: skip
 
 
 class Resampled(nn.Module):

@@ -18,6 +18,8 @@ from toolbox.runs import checkpoints
 
 NESTED = ("model_state", "state_dict", "model")  # of a file that holds more than weights
 WRAPPED = "module."  # before each name of a network that was trained on several devices
+# The two spellings of torch's weight norm.
+NORMED = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
 UNUSED = (".bn1.", ".bn2.", ".bn3.", ".num_batches_tracked")
 NAMED = 3
 log = logging.getLogger("commander")
@@ -43,7 +45,7 @@ def load(network: Encoder, path: Path) -> dict[str, Any]:
     has no place here.
     """
     there, own = _weights(path), network.body.state_dict()
-    named = {name: network.names(name) for name in own if not name.endswith(".num_batches_tracked")}
+    named = {name: spelled(network.names(name)) for name in own if not name.endswith(".num_batches_tracked")}
     left = [name for name in there if name not in named.values() and not _is_unused(name, network.unused)]
     faults = [f"{theirs} is missing" for theirs in named.values() if theirs not in there]
     faults += [
@@ -76,4 +78,11 @@ def _weights(path: Path) -> dict[str, Tensor]:
     if why := checkpoints.unsound(found):
         raise CheckpointError(f"its weights cannot be used: {why}", where=str(path), hint="the published file")
     wrapped = all(name.startswith(WRAPPED) for name in found)
-    return {name.removeprefix(WRAPPED) if wrapped else name: tensor for name, tensor in found.items()}
+    return {spelled(name.removeprefix(WRAPPED) if wrapped else name): tensor for name, tensor in found.items()}
+
+
+def spelled(name: str) -> str:
+    """The older spelling of a name of a normalised weight."""
+    for new, old in NORMED.items():
+        name = name.replace(new, old)
+    return name

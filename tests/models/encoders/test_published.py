@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import commands
 from commands import choices
 from loaders.base import DataSpec
 from models import ENCODERS, NETWORKS, get_model
-from models.encoders import ecgfounder, published
+from models.encoders import ecgfm, ecgfounder, published
 from models.encoders.contract import TWELVE
 from models.encoders.encoder import Encoder
 from toolbox.errors import CheckpointError, UsageError
@@ -30,6 +30,22 @@ FOUNDER = {
     "stage_list.6.block_list.3.se_fc2.bias": (1024,),
     "stage_list.6.block_list.0.conv3.conv.bias": (1024,),
 }
+FM = {
+    "feature_extractor.conv_layers.0.0.weight": (256, 12, 2),
+    "feature_extractor.conv_layers.0.2.bias": (256,),
+    "feature_extractor.conv_layers.3.0.weight": (256, 256, 2),
+    "layer_norm.weight": (256,),
+    "post_extract_proj.weight": (768, 256),
+    "conv_pos.pos_conv.0.bias": (768,),
+    "conv_pos.pos_conv.0.weight_g": (1, 1, 128),
+    "conv_pos.pos_conv.0.weight_v": (768, 48, 128),
+    "encoder.layers.11.self_attn.q_proj.weight": (768, 768),
+    "encoder.layers.0.self_attn.out_proj.bias": (768,),
+    "encoder.layers.5.self_attn_layer_norm.weight": (768,),
+    "encoder.layers.5.fc1.weight": (3072, 768),
+    "encoder.layers.5.final_layer_norm.bias": (768,),
+    "encoder.layer_norm.weight": (768,),
+}
 CODEC = {
     "conv_tok.weight": (128, 1, 20),
     "pos_enc": (1, 512, 128),
@@ -38,20 +54,28 @@ CODEC = {
     "upper_transformer.layers.0.linear1.weight": (256, 128),
     "refine.2.weight": (128, 128, 5),
 }
+# By the publishers, and those of their last layer or of the parts that serve their training only.
+PARAMETERS = {"ecgfounder": 30_604_021, "ecgfm": 90_883_072, "openecg": 1_156_992}
+BEYOND = {"ecgfounder": 1025 * 5, "ecgfm": 768 + 2 * 320 * 128 + 257 * 640 + 257 * 256 + 769 * 256}
 
 
 def network(name: str) -> Encoder:
-    model = get_model(name, SPEC if ENCODERS[name].contract.leads else ONE)  # type: ignore[union-attr]
+    contract = ENCODERS[name].contract
+    assert contract is not None
+    spec = replace(SPEC if contract.leads else ONE, samples=round(contract.seconds * SPEC.rate_hz))
+    model = get_model(name, spec)
     assert isinstance(model, Encoder)
     return model.eval()
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ECGFounder with narrow stages."""
+    """ECGFounder with narrow stages, and ECG-FM with few and narrow layers."""
     monkeypatch.setattr(ecgfounder, "WIDTHS", (16, 32))
     monkeypatch.setattr(ecgfounder, "BLOCKS", (1, 2))
     monkeypatch.setattr(ecgfounder, "STEM", 16)
+    for size, value in (("CHANNELS", 16), ("WIDTH", 32), ("HIDDEN", 64), ("HEADS", 4), ("LAYERS", 2)):
+        monkeypatch.setattr(ecgfm, size, value)
 
 
 def state(model: Encoder) -> dict[str, Tensor]:
@@ -66,14 +90,13 @@ def written(path: Path, value: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "shapes"), [("ecgfounder", FOUNDER), ("openecg", CODEC)])
+@pytest.mark.parametrize(("name", "shapes"), [("ecgfounder", FOUNDER), ("ecgfm", FM), ("openecg", CODEC)])
 def test_names_and_shapes_are_the_published_ones(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
     with torch.device("meta"):
         model = network(name)
-    there = {model.names(own): tuple(each.shape) for own, each in model.body.state_dict().items()}
+    there = {published.spelled(model.names(own)): tuple(each.shape) for own, each in model.body.state_dict().items()}
     assert {each: there.get(each) for each in shapes} == shapes
-    if name == "ecgfounder":
-        assert sum(each.numel() for each in model.body.parameters()) + 1025 * 5 == 30_604_021
+    assert sum(each.numel() for each in model.body.parameters()) + BEYOND.get(name, 0) == PARAMETERS[name]
 
 
 @pytest.mark.usefixtures("small")
@@ -162,3 +185,39 @@ def test_the_installed_codec_gives_the_features_that_its_own_package_computes() 
     with torch.no_grad():
         theirs(rows, torch.zeros(2, dtype=torch.long))
         torch.testing.assert_close(ours.body(rows), seen[0].mean(1), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_layer_of_ecgfm_is_torchs_layer_with_the_norms_after_the_sums() -> None:
+    ours = ecgfm.PostNormLayer().eval()
+    theirs = nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True).eval()
+    parts = ours.self_attn.q_proj, ours.self_attn.k_proj, ours.self_attn.v_proj
+    theirs.load_state_dict(
+        {f"self_attn.in_proj_{of}": torch.cat([getattr(part, of) for part in parts]) for of in ("weight", "bias")}
+        | {
+            f"{their}.{of}": getattr(layer, of)
+            for their, layer in (
+                ("self_attn.out_proj", ours.self_attn.out_proj),
+                ("linear1", ours.fc1),
+                ("linear2", ours.fc2),
+                ("norm1", ours.self_attn_layer_norm),
+                ("norm2", ours.final_layer_norm),
+            )
+            for of in ("weight", "bias")
+        }
+    )
+    x = torch.randn(2, 30, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.usefixtures("small")
+def test_both_spellings_of_a_normalised_weight_are_one(tmp_path: Path) -> None:
+    model = network("ecgfm")
+    there = {published.spelled(key): each for key, each in state(model).items()}
+    published.load(model, written(tmp_path / "older.pth", there))
+    length, weight = there["conv_pos.pos_conv.0.weight_g"], there["conv_pos.pos_conv.0.weight_v"]
+    expected = weight * length / weight.norm(dim=(0, 1))
+    conv = model.body.get_submodule("conv_pos.pos_conv.0")
+    assert isinstance(conv, nn.Conv1d)
+    torch.testing.assert_close(conv.weight, expected)
