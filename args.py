@@ -45,7 +45,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--export", COMMAND, "folder for other programs from a trained run: its weights as onnx or safetensors, "
              "input contract, model card", metavar="FORMAT", choices="formats", mode=USE,
              elsewhere="save-onnx to-onnx"),
-        Flag("--features", COMMAND, "NPZ for the inputs of a trained network's last layer", metavar="FILE", mode=USE),
+        Flag("--features", COMMAND, "NPZ of the last layer's inputs, of a run or --pretrained", metavar="F", mode=USE),
         Flag("--cite", COMMAND, "BibTeX of data, network, protocol and program, of a run or of the typed flags",
              type=bool, mode=USE, elsewhere="citation bibtex"),
         Flag("--compare", COMMAND, "tested runs, by name or folder: each is compared with the first on the same rows",

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,7 +138,11 @@ def build(flags: Flags, data: Data) -> Trainer:
     shape = Shape(flags.step, flags.lr_decay, flags.epochs - flags.start_epoch, batches, mode(task.monitor))
     schedule = Schedule(flags.scheduler, optimizer, shape)
     augment = _augment(flags, spec)
-    trainer = (Probe if flags.train == transfer.PROBE else Trainer)(
+    kind: Callable[..., Trainer] = Trainer
+    if flags.train == transfer.PROBE:
+        cache, named = Path(flags.root_dir, spec.name, "cache"), f"{flags.model_name} {flags.model_args} {flags.form}"
+        kind = partial(Probe, cache=cache, named=named)
+    trainer = kind(
         model,
         task,
         data,

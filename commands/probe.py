@@ -1,21 +1,25 @@
 """A linear probe: a frozen network whose last layer is fitted to its features; each epoch is one regularisation.
 
-The features of every row are computed once, without augmentation. Epoch k fits the last linear layer of the head by
-logistic regression with the k-th of `linear.STRENGTHS`, so that the choice on validation, checkpoints, resume, reports
-and everything after a training are those of `Trainer`.
+The features of every row are computed once, without augmentation, and kept in the dataset's cache. Epoch k fits the
+last linear layer of the head by logistic regression with the k-th of `linear.STRENGTHS`, so that the choice on
+validation, checkpoints, resume, reports and everything after a training are those of `Trainer`.
 """
 
+import hashlib
 import math
 import time
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import args
 from loaders.base import DataSpec, Rows
-from toolbox import files
+from loaders.files.cache import Arrays, cached
+from toolbox import devices, errors, files
 from toolbox.errors import UsageError
 from toolbox.metrics import classification
 from toolbox.runs import outcome
@@ -53,13 +57,49 @@ def features(model: nn.Module, split: Rows, spec: DataSpec, device: torch.device
     return torch.cat(seen), batches.rows
 
 
-class Probe(Trainer):
-    """Fits `last_layer` to what the network makes of the training rows; nothing else changes."""
+def kept(
+    model: nn.Module, split: Rows, spec: DataSpec, device: torch.device, *, cache: Path | None, named: str
+) -> tuple[Tensor, Tensor]:
+    """`features` from the folder `cache`, computed if they are not there.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Their key is the content: the network's name and sizes `named`, its parts and weights, every input as the network
+    gets it, the code of all networks and the versions of the libraries. Those of a user's own network, whose code is no
+    part of the key, are not kept.
+    """
+    if cache is None or errors.is_yours(errors.source(type(model).forward)[0]):
+        return features(model, split, spec, device)
+
+    def made() -> Arrays:
+        found, which = features(model, split, spec, device)
+        return {"features": found.cpu().numpy(), "rows": which.cpu().numpy()}
+
+    last = {id(each) for each in last_layer(model).parameters()}
+    digest = hashlib.sha256(f"{named} {model} {device.type} {devices.versions()}".encode())
+    for path in sorted((errors.ROOT / "models").rglob("*.py")):
+        digest.update(path.read_bytes())
+    for name, each in model.state_dict(keep_vars=True).items():
+        if id(each) not in last:
+            digest.update(name.encode() + each.detach().cpu().contiguous().numpy().data)
+    batches = split.batches(device)
+    for inputs, _ in batches.batches(None, PREDICT_ROWS):
+        for each in inputs:
+            digest.update(each.cpu().contiguous().numpy().data)
+    digest.update(batches.rows.cpu().numpy().data)
+    arrays, _ = cached(cache / f"features-{digest.hexdigest()[:16]}", made)
+    found, which = (torch.from_numpy(np.array(arrays[name])).to(device) for name in ("features", "rows"))
+    return found, which
+
+
+class Probe(Trainer):
+    """Fits `last_layer` to what the network makes of the training rows; nothing else changes.
+
+    The features are kept in the folder `cache`, by the network's name and sizes `named`.
+    """
+
+    def __init__(self, *args: Any, cache: Path | None = None, named: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.layer = last_layer(self.model)
-        self.known: dict[int, tuple[Tensor, Tensor]] = {}
+        self.layer, self.cache, self.named = last_layer(self.model), cache, named
+        self.known: list[tuple[Rows, tuple[Tensor, Tensor]]] = []
         # The rows of the first epoch of a short run, else all.
         self.fitted, self.which = self.data.train, torch.arange(len(self.data.train), device=self.device)
         if self.rows:
@@ -92,9 +132,12 @@ class Probe(Trainer):
 
     def features(self, split: Rows) -> tuple[Tensor, Tensor]:
         """The inputs (M, D) of the last layer for all rows, or all windows of all records, and their rows (M,)."""
-        if id(split) not in self.known:
-            self.known[id(split)] = features(self.model, split, self.data.spec, self.device)
-        return self.known[id(split)]
+        for rows, found in self.known:
+            if rows is split:
+                return found
+        found = kept(self.model, split, self.data.spec, self.device, cache=self.cache, named=self.named)
+        self.known.append((split, found))
+        return found
 
     def _per_row(self, features: Tensor) -> Tensor:
         outputs = torch.nn.functional.linear(features, self.layer.weight, self.layer.bias)
@@ -119,14 +162,18 @@ def tested(trainer: Trainer, epochs: int, test: Rows) -> dict[str, Any]:
 
 
 def from_random_weights(run: RunFolder) -> dict[str, Any]:
-    """The metrics of a tested run next to `run` with its identifying flags but --pretrained; {} without one."""
-    names = {*args.FLAGS.names(kept=True, identifies=True)} - {*args.FLAGS.names(on_resume="never")}
-    own = run.read_json(CONFIG)["flags"]
+    """The metrics of a tested run next to `run`, of the same data and flags but without loaded weights; {} without."""
+    loaded = {*args.FLAGS.names(on_resume="never")}
+    names = {*args.FLAGS.names(kept=True, identifies=True)} - loaded
+    own = run.read_json(CONFIG)
     for path in sorted(run.path.parent.glob(f"*/{CONFIG}")):
         place = outcome.place(path.parent)
         try:
-            flags = files.read_json(path)["flags"]
-            if flags.get("pretrained") or place is None or any(flags.get(name) != own.get(name) for name in names):
+            config = files.read_json(path)
+            flags = config["flags"]
+            if place is None or any(map(flags.get, loaded)) or config["data"]["checksum"] != own["data"]["checksum"]:
+                continue
+            if any(flags.get(name) != own["flags"].get(name) for name in names):
                 continue
             results = files.read_json(place)
             found = {side: classification.floats(results[side]) for side in ("val", "test")}

@@ -1,14 +1,16 @@
 """A user's own NPZ: x (N, C, T) or (N, T), and optionally y (N,) or (N, K) of 0 and 1, record and split (N,), rate_hz,
-classes, leads and unit.
+classes, leads and unit. The array origin of a file of --features is not data.
 
 Arrays of Python objects are refused: reading them could run code.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -25,7 +27,8 @@ from toolbox.errors import DataError, DownloadError
 from toolbox.flags import words
 
 FACTS = ("rate_hz", "classes", "leads", "unit")
-KNOWN = ("x", "y", "record", "split", *FACTS)
+ORIGIN = "origin"  # of a file of --features, as JSON: the network and the data of its numbers
+KNOWN = ("x", "y", "record", "split", ORIGIN, *FACTS)
 
 
 def read_npz(
@@ -45,6 +48,16 @@ def read_npz(
     arrays |= label_columns.stated(label)
     recognised = {"recognised": np.array([found.recognised])} if found.recognised else {}
     return arrays | found.facts | recognised
+
+
+def origin_of(path: Path) -> dict[str, Any]:
+    """The origin in a file of --features; {} for another or a missing file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = json.loads(str(file[ORIGIN]))
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile, AttributeError, TypeError):
+        return {}
 
 
 class NpzArrays(NamedTuple):

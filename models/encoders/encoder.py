@@ -59,6 +59,9 @@ class Resampled(nn.Module):
         self.taps: Tensor
         self.register_buffer("taps", torch.tensor(taps, dtype=torch.float32)[None, None], persistent=False)
 
+    def extra_repr(self) -> str:
+        return f"up={self.up}, down={self.down}"
+
     def forward(self, x: Tensor) -> Tensor:
         if self.up == self.down:
             return x
@@ -82,6 +85,9 @@ class Front(nn.Module):
         self.resampled = Resampled(spec.rate_hz, contract.rate_hz)
         self.missing = _missing(spec, contract)
         self.normalise = NORMALISATIONS[contract.normalise]
+
+    def extra_repr(self) -> str:
+        return f"leads={self.leads}, factor={self.factor:g}, missing={self.missing}"
 
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.leads is None else x[:, self.leads]

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from commands import probe
 from commands.probe import EPOCHS, Probe
 from helpers.commands import assert_error, carried_out
 from helpers.training import assert_same, build, fit, through_a_file
@@ -20,8 +22,10 @@ COMMON = ("--dataset", "synth", "--threads", 1, "--no-figures", "--short-run")
 
 
 @pytest.mark.parametrize("name", ["cnn1d_3", "resnet1d_10", "xresnet1d_10", "lstm_1"])
-def test_only_the_last_layer_changes_and_its_outputs_are_those_of_the_network(name: str, tiny: Data) -> None:
-    trainer = build(tiny, model_name=name, **PROBE)
+def test_only_the_last_layer_changes_and_its_outputs_are_those_of_the_network(
+    name: str, tiny: Data, tmp_path: Path
+) -> None:
+    trainer = build(tiny, model_name=name, root_dir=tmp_path, **PROBE)
     assert isinstance(trainer, Probe)
     before = {key: each.clone() for key, each in trainer.model.state_dict().items()}
     calls: list[int] = []
@@ -42,10 +46,46 @@ def test_only_the_last_layer_changes_and_its_outputs_are_those_of_the_network(na
 
 
 def test_a_stopped_probe_ends_as_one_that_was_not_stopped(tiny: Data, tmp_path: Path) -> None:
-    whole = fit(build(tiny, **PROBE), EPOCHS)
-    half = fit(build(tiny, **PROBE), 3)
-    resumed = through_a_file(half, tiny, RunFolder(tmp_path), **PROBE)
+    how = PROBE | {"root_dir": tmp_path}
+    whole = fit(build(tiny, **how), EPOCHS)
+    half = fit(build(tiny, **how), 3)
+    resumed = through_a_file(half, tiny, RunFolder(tmp_path), **how)
     assert_same(whole, fit(resumed, EPOCHS))
+
+
+def test_features_are_computed_once_for_the_same_weights_and_inputs(tiny: Data, tmp_path: Path) -> None:
+    def known(**how: Any) -> tuple[torch.Tensor, bool]:
+        """The features of the training rows, and whether the network made them anew."""
+        trainer = build(tiny, root_dir=tmp_path, **PROBE | {"model_name": "resnet1d_10"} | how)
+        assert isinstance(trainer, Probe)
+        calls: list[int] = []
+        trainer.model.register_forward_hook(lambda *_: calls.append(1))
+        found, _ = trainer.features(tiny.train)
+        again, _ = trainer.features(tiny.train)
+        assert again is found
+        return found, bool(calls)
+
+    first, made = known()
+    assert made
+    same, made = known()
+    assert not made
+    assert torch.equal(same, first)
+    for other in ({"seed": 5}, {"model_args": "blocks=2-1-1-1"}, {"form": "plain"}):
+        found, made = known(**other)
+        assert made
+        assert other.keys() == {"form"} or found.shape != first.shape or not torch.equal(found, first)
+    for path in (tmp_path / "tiny/cache").glob("features-*/features.npy"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    mended, made = known()
+    assert made
+    assert torch.equal(mended, first)
+
+
+def test_rows_of_another_split_are_not_taken_for_those_of_a_freed_one(tiny: Data, tmp_path: Path) -> None:
+    trainer = build(tiny, root_dir=tmp_path, **PROBE)
+    assert isinstance(trainer, Probe)
+    for count in (5, 6, 7):
+        assert len(trainer.features(tiny.train.rows(np.arange(count)))[0]) == count
 
 
 @pytest.fixture(scope="module")
@@ -96,4 +136,18 @@ def test_a_training_of_loaded_weights_stands_beside_the_same_one_without_them(pr
     assert "(synth_resnet1d_10_1)" in tuned.err
     other = carried_out(*flags, "bump", "--pretrained", "synth_resnet1d_10_1", "--lr", 0.001)
     assert "random_weights" not in other.result
+    config = probed.run.with_name("synth_resnet1d_10_1") / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace(json.loads(text)["data"]["checksum"], 64 * "0"))  # of other data
+    assert probe.from_random_weights(RunFolder(Path(tuned.result["run_folder"]))) == {}
+    config.write_text(text)
     assert "no such run is here; the same command without --pretrained trains it" in other.err
+
+
+def test_fewer_training_rows_are_no_other_division(probed: SimpleNamespace) -> None:
+    flags = (*probed.flags, "--version", "bump", "--train", "probe", "--pretrained", "synth_resnet1d_10_1")
+    fewer = carried_out(*flags, "--split-seed", 7, "--label-fraction", 0.5)
+    assert fewer.code == 0, fewer.err
+    assert "may have been trained on rows that" not in fewer.err
+    moved = carried_out(*flags, "--split-seed", 3)
+    assert "may have been trained on rows that validate or test here: --seed 7 there, 3 here" in moved.err
