@@ -30,10 +30,14 @@ def zscore_lead(x: Tensor) -> Tensor:
 
 
 def rank(x: Tensor) -> Tensor:
-    """The rank of each sample in its lead, from -1 to 1; equal samples have their mean rank."""
-    ordered = x.sort(2).values.contiguous()
-    below, upto = (torch.searchsorted(ordered, x.contiguous(), right=right) for right in (False, True))
-    return (below + upto - 1).to(x.dtype) / max(x.shape[2] - 1, 1) - 1
+    """The rank of each sample in its lead, from -1 to 1; equal samples have their mean rank. ONNX can express it."""
+    ordered, which = x.sort(2)
+    place = torch.arange(x.shape[2], dtype=x.dtype, device=x.device).expand_as(x)
+    steps = F.pad((ordered[..., 1:] != ordered[..., :-1]).long(), (1, 0)).cumsum(2)  # the number of each distinct value
+    ties = torch.zeros_like(x).scatter_add(2, steps, torch.ones_like(x))
+    sums = torch.zeros_like(x).scatter_add(2, steps, place)
+    mean = (sums / ties.clamp(min=1)).gather(2, steps)
+    return torch.zeros_like(x).scatter(2, which, mean) * 2 / max(x.shape[2] - 1, 1) - 1
 
 
 Normalisation = Callable[[Tensor], Tensor]

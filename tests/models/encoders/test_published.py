@@ -18,6 +18,7 @@ from models.encoders.contract import TWELVE
 from models.encoders.encoder import Encoder
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.reports import citations
+from toolbox.runs import exchange
 
 SPEC = DataSpec("check", "record", 12, 1000, 100.0, "mV", TWELVE, ("a", "b", "c"), (1.0,) * 3, "drawn", "none", "none")
 ONE = replace(SPEC, channels=1, leads=("II",))
@@ -59,11 +60,14 @@ PARAMETERS = {"ecgfounder": 30_604_021, "ecgfm": 90_883_072, "openecg": 1_156_99
 BEYOND = {"ecgfounder": 1025 * 5, "ecgfm": 768 + 2 * 320 * 128 + 257 * 640 + 257 * 256 + 769 * 256}
 
 
-def network(name: str) -> Encoder:
+def spec_of(name: str) -> DataSpec:
     contract = ENCODERS[name].contract
     assert contract is not None
-    spec = replace(SPEC if contract.leads else ONE, samples=round(contract.seconds * SPEC.rate_hz))
-    model = get_model(name, spec)
+    return replace(SPEC if contract.leads else ONE, samples=round(contract.seconds * SPEC.rate_hz))
+
+
+def network(name: str) -> Encoder:
+    model = get_model(name, spec_of(name))
     assert isinstance(model, Encoder)
     return model.eval()
 
@@ -221,3 +225,15 @@ def test_both_spellings_of_a_normalised_weight_are_one(tmp_path: Path) -> None:
     conv = model.body.get_submodule("conv_pos.pos_conv.0")
     assert isinstance(conv, nn.Conv1d)
     torch.testing.assert_close(conv.weight, expected)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_gives_the_same_outputs_in_onnx_with_its_front(name: str) -> None:
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="requirements-export.txt")
+    model = network(name)
+    rows = torch.randn(5, *spec_of(name).shape).mul(8).round().div(8)  # with equal samples
+    opened = exchange.OnnxNetwork(exchange.as_onnx(model, lambda count: [rows[:count].clone()], name), name)
+    with torch.inference_mode():
+        torch.testing.assert_close(opened(rows), model(rows), rtol=1e-4, atol=1e-4)
