@@ -168,7 +168,8 @@ OPTION_FLAGS = (
     ), rare=True),
     Group("tables of your own", (
         Flag("--label-column", DATA, "name or number of a table's label column (default the last), or none; for many "
-             "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels",
+             "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels; "
+             "with one: before them each row has exactly one label",
              metavar="C", family="table", tags="other-file", elsewhere="label label-col target target-column"),
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",

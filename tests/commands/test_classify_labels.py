@@ -373,3 +373,58 @@ def test_generated_records_with_many_labels_train(tmp_path: Path) -> None:
     assert_error(
         carried_out(*flags, "--label-map", "rhythm11", "--root-dir", tmp_path), 2, "--label-map is of one rhythm"
     )
+
+
+ONE = "one:A,B,C"
+
+
+def one_each(path: Path, rows: int, seed: int) -> Path:
+    """Rows of three patterns, of which each has one; an NPZ has them as y (N, K)."""
+    frame = pd.read_csv(table(path.with_suffix(".csv"), rows, seed))
+    frame = frame[frame[[*CLASSES]].sum(1) == 1]
+    if path.suffix == ".npz":
+        samples, y = frame.filter(regex=r"^s\d").to_numpy(np.float32), frame[[*CLASSES]].to_numpy()
+        np.savez(path, x=samples, y=y, record=frame["patient"].to_numpy(str), classes=np.array(CLASSES))
+    else:
+        frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "asked"), [(".csv", ONE), (".npz", "one:")])
+def test_one_of_several_columns_is_trained_tested_and_predicted_as_one_class_a_row(
+    ending: str, asked: str, tmp_path: Path
+) -> None:
+    data = one_each(tmp_path / f"my{ending}", 300, 1), one_each(tmp_path / f"other{ending}", 200, 2)
+    how = (*COMMON, "--root-dir", tmp_path / "root")
+    rows = ("--data-file", data[0], "--rate-hz", 100, "--epochs", 1, "--no-figures", "--criterion", "crossentropy")
+    assert_error(carried_out(*how, *rows, "--label-column", asked.removeprefix("one:") or "y"), 2, "many labels a row")
+    trained = carried_out(*how, *rows, "--label-column", asked)
+    assert trained.code == 0, trained.err
+    assert "accuracy" in trained.result["test"]
+    on_other = carried_out(*how, "--test-on", data[1], "--no-figures")
+    assert on_other.code == 0, on_other.err
+    ended = carried_out(*how, "--predict", data[1], "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = pd.read_csv(ended.result["files"][0]["predictions"])
+    y = pd.read_csv(tmp_path / "other.csv")[[*CLASSES]]
+    assert found["true"].tolist() == y[y.sum(1) == 1].idxmax(axis=1).tolist()
+    assert (found["true"] == found["predicted"]).mean() == pytest.approx(on_other.result["test"]["accuracy"])
+    unlabelled = carried_out(*how, "--predict", data[1], "--label-column", "none", "--out", tmp_path / "none")
+    assert unlabelled.code == 0, unlabelled.err
+    assert "true" not in pd.read_csv(unlabelled.result["files"][0]["predictions"])
+
+
+def test_rows_without_exactly_one_label_are_refused_by_every_command_that_reads_them(tmp_path: Path) -> None:
+    data, several = one_each(tmp_path / "my.csv", 150, 1), table(tmp_path / "several.csv", 60, 4)
+    counts = pd.read_csv(several)[[*CLASSES]].sum(1)
+    first = int((counts != 1).idxmax())
+    said = f"row {first}, counted from 0, has {counts[first]} labels, expected exactly one; rows without a label: "
+    said += f"{(counts == 0).sum()}, with several: {(counts > 1).sum()}"
+    how = (*COMMON, "--root-dir", tmp_path / "root")
+    train = ("--rate-hz", 100, "--epochs", 1, "--no-figures", "--label-column", ONE, "--data-file")
+    assert_error(carried_out(*how, *train, several), 3, said)
+    assert carried_out(*how, *train, data).code == 0
+    for command in (("--test-on", several), ("--predict", several, "--out", tmp_path / "out")):
+        assert_error(carried_out(*how, *command), 3, said)
+    many = carried_out(*how, "--test-on", several, "--label-column", "A,B,C")
+    assert_error(many, 3, "Try: --label-column one:COLUMNS, or rows labelled as those of the run")
