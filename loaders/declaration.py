@@ -163,7 +163,7 @@ OPTION_FLAGS = (
     Group("few labels", (
         Flag("--label-fraction", DATA, "part of the training rows that is trained on: whole records, in proportion to "
              "the classes, a small part in every larger one; validation and test stay whole (default 1)", type=float,
-             metavar="F", check=Check("above 0, at most 1", lambda part: 0 < part <= 1), tags="divides",
+             metavar="F", unset=1.0, check=Check("above 0, at most 1", lambda part: 0 < part <= 1), tags="divides",
              elsewhere="train-fraction subset data-fraction"),
     ), rare=True),
     Group("tables of your own", (
