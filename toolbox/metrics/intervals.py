@@ -30,8 +30,8 @@ Found = tuple[dict[str, list[float] | None], dict[str, str]]  # intervals, and a
 REPLICATES = 1000  # default number of an interval
 LARGEST_BLOCK = 2**22  # numbers in a block of `draws`
 CACHED = 2**18  # numbers in a block of `row_draws`: few blocks, and fits into a processor's cache
-ROW_METHOD = "percentile bootstrap over rows"
-RECORD_BOOTSTRAP = "percentile bootstrap over records"
+BOOTSTRAP = "percentile bootstrap over "  # rows, records or patients
+ROW_METHOD, RECORD_BOOTSTRAP = f"{BOOTSTRAP}rows", f"{BOOTSTRAP}records"
 RECORD_METHOD = "jackknife t over records, effective degrees of freedom"
 SHARE: Bounds = (0.0, 1.0)
 UNDEFINED, STILL = "undefined", "no spread"
@@ -157,6 +157,11 @@ def units(record: Array) -> tuple[Array, str]:
     if (record == "").any():
         return np.arange(len(record)), "rows"
     return np.unique(record, return_inverse=True)[1], "records"
+
+
+def units_of(method: str) -> str:
+    """The units that a method draws or leaves out: rows, records or patients."""
+    return method.removeprefix(BOOTSTRAP) if method.startswith(BOOTSTRAP) else "records"
 
 
 def several_rows_a_record(record: Array) -> bool:

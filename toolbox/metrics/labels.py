@@ -103,14 +103,22 @@ def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, An
 
 
 def bootstrap(
-    target: Array, scores: Array, row_loss: Array, at: Array, *, record: Array, replicates: int | None = None
+    target: Array,
+    scores: Array,
+    row_loss: Array,
+    at: Array,
+    *,
+    record: Array,
+    called: str = "record",
+    replicates: int | None = None,
 ) -> dict[str, Any]:
     """`interval_method`, `intervals`, `without_interval` of every metric; `class_intervals` of OF_CLASSES, [low, high]
     or None for each class (K,), and `class_lacks` (K,), "" or the reason.
 
-    Over the records that `record` (N,) names; over rows if one names none.
+    Over the records, or patients, as they are `called`, that `record` (N,) names; over rows if one names none.
     """
     unit, what = intervals.units(record)
+    what = what if what == "rows" else f"{called}s"
     found = drawn(target, scores, row_loss, at, unit=unit, replicates=replicates)
     values, count = score(target, scores, row_loss, at), int(unit.max(initial=-1)) + 1
     ends = {name: _interval(found[name], values[name], centred=name in CENTRED) for name in METRICS}
@@ -123,7 +131,7 @@ def bootstrap(
         for name in OF_CLASSES
     }
     return {
-        "interval_method": intervals.RECORD_BOOTSTRAP if what == "records" else intervals.ROW_METHOD,
+        "interval_method": intervals.BOOTSTRAP + what,
         "intervals": known,
         "without_interval": lacking,
         "class_intervals": of_classes,
