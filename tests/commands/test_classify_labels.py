@@ -3,6 +3,7 @@ refusals."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -215,10 +216,29 @@ def test_two_runs_are_compared_by_paired_differences(trained: SimpleNamespace, o
     assert against["macro_auroc"]["difference"] == pytest.approx(two - one)
     low, high = against["macro_auroc"]["interval"]
     assert low <= two - one <= high
+    assert (ended.result["of_units"], ended.result["units"]) == ("records", 16)
     same = carried_out(*root, "--report", trained.run.name, other.run.name)
     assert same.code == 0, same.err
     assert "macro AUROC" in (trained.folder / "root" / "comparison.html").read_text()
     assert "macro_auroc" in (trained.folder / "root" / "runs.html").read_text()
+
+
+def test_runs_on_records_of_few_patients_are_compared_over_patients(
+    trained: SimpleNamespace, other: SimpleNamespace, tmp_path: Path
+) -> None:
+    for run in (trained.run, other.run):
+        shutil.copytree(run, tmp_path / "table/runs" / run.name)
+        config = json.loads((run / "config.json").read_text())
+        config["data"]["view"] = "record"
+        (tmp_path / "table/runs" / run.name / "config.json").write_text(json.dumps(config))
+        path = tmp_path / "table/runs" / run.name / "pred/predictions.npz"
+        rows = Predictions.load(path)
+        replace(rows, record=np.array([f"p{row % 5}" for row in range(len(rows.index))])).save(path)
+    ended = carried_out("--root-dir", tmp_path, "--compare", trained.run.name, other.run.name)
+    assert ended.code == 0, ended.err
+    (against,) = ended.result["against_the_first"]
+    assert against["fmax"]["without_interval"] == "5 patients"
+    assert ended.result["interval_method"].startswith("percentile bootstrap over patients")
 
 
 def test_another_file_is_tested_and_rows_of_one_label_are_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
