@@ -65,6 +65,7 @@ class Tested:
     split_rule: str
     classes: tuple[str, ...]
     predictions: Predictions
+    view: str
     at: Array | None = None  # the thresholds (K,) of many labels a row
 
     @property
@@ -105,7 +106,8 @@ def load(run: RunFolder) -> Tested:
             raise CheckpointError(f"metrics.json: {why}", where=str(run / METRICS), hint="--test again")
         at = np.array([values["per_class"][name]["threshold"] for name in classes])
     in_order = predictions.of(np.lexsort((predictions.index, predictions.record)))
-    return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order, at)
+    view = str(config["data"].get("view", ""))
+    return Tested(run.path.name, str(run.path), values["split_rule"], classes, in_order, view, at)
 
 
 def measure(
@@ -161,16 +163,16 @@ def measure(
 def _of_labels(first: Tested, others: Sequence[Tested], *, replicates: int, seed: int) -> dict[str, Any]:
     """The values of `measure` for runs on rows with many labels."""
     unit, what = intervals.units(first.predictions.record)
+    what = what if what == "rows" else f"{meanings.unit(first.view)}s"
     every = (first, *others)
     same = len({of.split_rule for of in every}) == 1
-    method = intervals.RECORD_BOOTSTRAP if what == "records" else intervals.ROW_METHOD
     own = [labels.score(*of.rows) for of in every]
     return {
         "split_rule": first.split_rule if same else test_side(first.split_rule),
         "rows": len(unit),
         "units": int(unit.max()) + 1,
         "of_units": what,
-        "interval_method": f"{method}, {replicates:,} replicates",
+        "interval_method": f"{intervals.BOOTSTRAP}{what}, {replicates:,} replicates",
         "rule": "",
         "classes": list(first.classes),
         "macro_over": list(first.classes),
@@ -184,7 +186,8 @@ def _of_labels(first: Tested, others: Sequence[Tested], *, replicates: int, seed
             for of, values in zip(every, own, strict=True)
         ],
         "against_the_first": [
-            labels.differences(first.rows, of.rows, unit=unit, replicates=replicates, seed=seed) for of in others
+            labels.differences(first.rows, of.rows, unit=unit, what=what, replicates=replicates, seed=seed)
+            for of in others
         ],
     }
 

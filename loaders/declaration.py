@@ -163,12 +163,13 @@ OPTION_FLAGS = (
     Group("few labels", (
         Flag("--label-fraction", DATA, "part of the training rows that is trained on: whole records, in proportion to "
              "the classes, a small part in every larger one; validation and test stay whole (default 1)", type=float,
-             metavar="F", check=Check("above 0, at most 1", lambda part: 0 < part <= 1),
+             metavar="F", unset=1.0, check=Check("above 0, at most 1", lambda part: 0 < part <= 1),
              elsewhere="train-fraction subset data-fraction"),
     ), rare=True),
     Group("tables of your own", (
         Flag("--label-column", DATA, "name or number of a table's label column (default the last), or none; for many "
-             "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels",
+             "labels a row columns of 0 and 1 with commas between them, or COLUMN:; for one with ; between labels; "
+             "with one: before them each row has exactly one label",
              metavar="C", family="table", tags="other-file", elsewhere="label label-col target target-column"),
         Flag("--record-column", DATA, "name or number of a table's record column, or none (default the one called "
              "patient, subject, record or group)", metavar="C", family="table", tags="other-file",

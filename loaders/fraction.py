@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
+from toolbox.metrics import meanings
 
 Array = NDArray[Any]
 
@@ -22,7 +23,8 @@ def of(data: Data, fraction: float | None, seed: int) -> Data:
     named = len(rows.record) > 0 and bool((rows.record != "").all())
     unit = np.unique(rows.record if named else rows.index, return_inverse=True)[1]
     taken = np.isin(unit, kept(unit, indicator(rows.y), float(fraction or 1), seed))
-    what = f"{len(np.unique(unit[taken])):,} of {unit.max() + 1:,} records" if named else "rows without records"
+    called = meanings.unit(data.spec.view) if named and unit.max() + 1 < len(rows) else "record"
+    what = f"{len(np.unique(unit[taken])):,} of {unit.max() + 1:,} {called}s" if named else "rows without records"
     told = f"{fraction:g} of the training rows, {taken.sum():,} of {len(rows):,}, {what}"
     rule, _, short = data.spec.split_rule.rpartition("; ") if data.whole else (data.spec.split_rule, "", "")
     fewer = replace(data, train=rows.rows(np.flatnonzero(taken)))

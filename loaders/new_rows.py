@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from loaders.base import DataSpec
 from loaders.datasets import table, table_npy, table_npz, table_parquet
-from loaders.datasets.table_places import BY_NAME, CONVERT, LABEL, Place, Wanted, name_of, placed, sentence, texts_of
+from loaders.datasets.table_places import BY_NAME, CONVERT, LABEL, Place, Wanted, names_of_labels, placed, sentence
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
+from loaders.formats import label_columns
 from loaders.formats.csv import columns, heads
 from loaders.formats.csv.columns import Columns
 from loaders.formats.csv.rows import read_parts
 from loaders.formats.labels import NO_LABEL, named, whole
 from toolbox.errors import DataError
 
+IN_ORDER = "in the order of the array"
 WOULD_DO = "a CSV or TSV, a file of UCR, Parquet, NPZ or NPY, with a row of samples a line"
 
 
@@ -84,7 +86,7 @@ def _of_csv(path: Path, wanted: Wanted) -> Iterator[NewRows]:
         if not head.header and len(spec.columns) > 1 and {*spec.columns} <= {*head.cells}:  # numbers, in another order
             head = replace(head, header=True, skip=[*head.skip, head.line])
         place = placed(head.cells, wanted, path, header=head.header, where=head.place)
-        texts = texts_of(place)
+        texts = place.texts
         unread = sorted({*range(len(head.cells))} - {*place.samples, *texts.values()})
         layout = columns.layout_of(head, Columns(texts, unread, ""), blank=True)
         layout = replace(layout, names=head.cells if head.header else ())
@@ -100,12 +102,12 @@ def _of_csv(path: Path, wanted: Wanted) -> Iterator[NewRows]:
                     columns.check_counting(x, sorted(place.samples), head.cells if head.header else (), head.where)
                 x = x if (order[:-1] < order[1:]).all() else np.ascontiguousarray(x[:, order])
                 arrays = dict.fromkeys(texts, np.empty(0, str)) | part.arrays | {"x": x[:, None, :]}
-                if LABEL in texts:
-                    arrays[LABEL] = columns.with_points(arrays[LABEL], head.separators[1])
+                arrays |= {part: columns.with_points(arrays[part], head.separators[1]) for part in place.labels}
                 yield _part(arrays | {"dropped": np.array(part.dropped, str)}, place, wanted, path, done=done)
 
         log.info("reading %s: %s", path, sentence(place, head.cells, header=head.header))
-        yield NewRows([*place.copied], name_of(place.label, head.cells, header=head.header), place.matched, parts())
+        label = names_of_labels(place, head.cells, header=head.header)
+        yield NewRows([*place.copied], label, place.matched, parts())
 
 
 def _of_parquet(path: Path, wanted: Wanted) -> Iterator[NewRows]:
@@ -114,7 +116,7 @@ def _of_parquet(path: Path, wanted: Wanted) -> Iterator[NewRows]:
     with table_parquet.opened(path) as file:
         lists = [name for name in file.names if file.is_of_lists(name)]
         place = placed(file.names, wanted, path, header=True, where=str(path), lists=lists)
-        texts = {name: file.names[column] for name, column in texts_of(place).items()}
+        texts = {name: file.names[column] for name, column in place.texts.items()}
 
         def parts() -> Iterator[RowPart]:
             first = 0
@@ -128,27 +130,39 @@ def _of_parquet(path: Path, wanted: Wanted) -> Iterator[NewRows]:
                 yield _part(arrays, place, wanted, path, done=first / file.rows)
 
         log.info("reading %s: %s", path, sentence(place, file.names, header=True))
-        yield NewRows([*place.copied], name_of(place.label, file.names, header=True), place.matched, parts())
+        yield NewRows([*place.copied], names_of_labels(place, file.names, header=True), place.matched, parts())
 
 
 def _of_npz(path: Path, wanted: Wanted) -> Iterator[NewRows]:
     asked, ids = _asked(wanted), [name for name in wanted.ids if "id_columns" in wanted.typed]
-    found = table_npz.read_arrays(path, asked, ids, copies=lambda name: name != asked["label"] and wanted.copies(name))
+    asked |= {"label": None, **label_columns.parts(asked["label"])}
+    typed = [name for part, name in asked.items() if part.startswith(LABEL)]
+    several = wanted.labels if wanted.is_one and not typed[1:] else []
+    found = table_npz.read_arrays(
+        path, asked, ids, copies=lambda name: name in several or (name not in typed and wanted.copies(name))
+    )
+    labels = _labels(found.texts, wanted)
+    if several and {*several} <= {*found.copied}:
+        labels = {label_columns.PART + name: found.copied.pop(name) for name in several}
     x = _with_leads(found.x, found.facts, wanted.spec, path)
     records = _records(found.texts, found.recognised, asked)
-    yield _of_arrays(x, records | found.copied, found.texts.get("label"), found.facts, wanted, path)
+    yield _of_arrays(x, records | found.copied, labels, found.facts, wanted, path)
 
 
 def _of_npy(path: Path, wanted: Wanted) -> Iterator[NewRows]:
-    x, asked, ids = table_npy.load_array(path), _asked(wanted), wanted.option("id_columns")
+    named = any(place.suffix == ".csv" for place in table_npy.files_of(path))
+    x, asked, ids = table_npy.load_array(path), _asked(wanted, named=named), wanted.option("id_columns")
     texts, recognised = table_npy.texts_beside(path, len(x) if x.ndim else 0, asked, ids=ids, blank=True)
-    yield _of_arrays(x, _records(texts, recognised, asked), texts.get("label"), {}, wanted, path)
+    yield _of_arrays(x, _records(texts, recognised, asked), _labels(texts, wanted), {}, wanted, path)
 
 
-def _asked(wanted: Wanted) -> dict[str, str | None]:
-    """The columns of label, record and split of arrays; the split of new rows is not read."""
-    label = wanted.option("label_column") or ""
-    return {"label": None if label == NO_LABEL else label, "record": wanted.option("record_column"), "split": None}
+def _asked(wanted: Wanted, *, named: bool = False) -> dict[str, str | None]:
+    """The columns of label, record and split of arrays; several columns of labels of the run only if the labels are
+    `named`, and the split of new rows is not read."""
+    typed = wanted.option("label_column") or ""
+    of_run = wanted.is_one and (named or "label_column" in wanted.typed)
+    label = None if typed == NO_LABEL else wanted.asked if of_run else typed
+    return {"label": label, "record": wanted.option("record_column"), "split": None}
 
 
 def _records(texts: Arrays, recognised: str, asked: Mapping[str, str | None]) -> Arrays:
@@ -156,9 +170,13 @@ def _records(texts: Arrays, recognised: str, asked: Mapping[str, str | None]) ->
     return {recognised or asked["record"] or "record": texts["record"]} if "record" in texts else {}
 
 
-def _of_arrays(
-    x: NDArray, copied: Arrays, label: NDArray[np.str_] | None, facts: Arrays, wanted: Wanted, path: Path
-) -> NewRows:
+def _labels(texts: Arrays, wanted: Wanted) -> Arrays:
+    """The labels of arrays: a text for each row, or columns of 0 and 1 of which a row has one."""
+    several = [part for part in texts if part == label_columns.LABELS or part.startswith(label_columns.PART)]
+    return {part: values for part, values in texts.items() if part == LABEL or (wanted.is_one and part in several)}
+
+
+def _of_arrays(x: NDArray, copied: Arrays, labels: Arrays, facts: Arrays, wanted: Wanted, path: Path) -> NewRows:
     """The rows of arrays; x may be mapped."""
     spec = wanted.spec
     shape = table_npz.samples_of(x[:1], path).shape
@@ -167,17 +185,17 @@ def _of_arrays(
         raise _other_samples(shape[2], spec, path)
     _check_facts(facts, spec, path)
     log.info("reading %s: %d rows", path, len(x))
-    texts = copied | ({LABEL: label} if label is not None else {})
-    place = Place([], dict.fromkeys(copied, 0), None if label is None else 0, "in the order of the array")
+    texts, place = copied | labels, Place([], dict.fromkeys(copied, 0), dict.fromkeys(labels, 0), IN_ORDER)
+    names = {"classes": facts.get("classes", np.array(spec.classes))}
 
     def parts() -> Iterator[RowPart]:
         for first in range(0, len(x), wanted.rows):
             some = slice(first, first + wanted.rows)
             arrays = {"x": table_npz.samples_of(x[some], path)} | {name: values[some] for name, values in texts.items()}
             arrays = table_npz.finite_part(arrays, path, drop=wanted.drop, first=first)
-            yield _part(arrays, place, wanted, path, done=min(1.0, (first + wanted.rows) / len(x)))
+            yield _part(arrays | names, place, wanted, path, done=min(1.0, (first + wanted.rows) / len(x)))
 
-    return NewRows([*copied], "y" if label is not None else "", place.matched, parts())
+    return NewRows([*copied], "y" if labels else "", place.matched, parts())
 
 
 def _part(arrays: Arrays, place: Place, wanted: Wanted, path: Path, *, done: float) -> RowPart:
@@ -187,11 +205,14 @@ def _part(arrays: Arrays, place: Place, wanted: Wanted, path: Path, *, done: flo
     """
     index, dropped = arrays["index"], arrays["dropped"].tolist()
     label = None
-    if place.label is not None:
+    if place.labels and LABEL not in place.labels:
+        label = label_columns.one_each(arrays, str(path), hint=f"--label-column {NO_LABEL}, or one 1 in each row")
+    elif place.labels:
         label = named(arrays[LABEL], wanted.spec.classes, wanted.lowest)
         known = partial(_is_class, wanted=wanted)
         if place.guessed and (odd := [text for text in np.unique(label).tolist() if not known(text)]):
-            what = f"column {place.label + 1}, where the run's label was, has '{odd[0][:40]}', no class of the run"
+            number = place.labels[LABEL] + 1
+            what = f"column {number}, where the run's label was, has '{odd[0][:40]}', no class of the run"
             where = f"{path}, row {index[(label == odd[0]).argmax()]}, counted from 0"
             raise DataError(what, where=where, hint=f"--label-column {NO_LABEL}, or its number")
     return RowPart(index, arrays["x"], {name: arrays[name] for name in place.copied}, label, dropped, done)

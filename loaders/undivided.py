@@ -23,6 +23,7 @@ from loaders.declaration import Request, TableOptions
 from loaders.families import crops
 from loaders.families.labels import is_file
 from loaders.files.sources import log
+from loaders.formats.label_columns import ONE
 from loaders.records import RecordRows
 from toolbox.errors import DataError
 
@@ -71,7 +72,8 @@ def load(
     if found.spec.many_labels != spec.many_labels:
         kinds = {True: "many labels", False: "one label"}
         what = f"the rows have {kinds[found.spec.many_labels]} each, the run was trained on {kinds[spec.many_labels]}"
-        raise DataError(what, where=path.name, hint="rows labelled as those of the run")
+        one = f"--label-column {ONE}COLUMNS, or " * (found.spec.many_labels and found.spec.name == "table")
+        raise DataError(what, where=path.name, hint=f"{one}rows labelled as those of the run")
     check(found.spec, spec, what)
     classes, remark = spec.classes, ""
     if spec.many_labels:

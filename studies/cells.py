@@ -225,7 +225,8 @@ def groups(jobs: Sequence[Job], most: int) -> list[tuple[Job, ...]]:
 
 def _rows(flags: Flags) -> tuple[Any, ...]:
     """All flags that decide the rows of a run."""
-    return (flags.root_dir, flags.dataset, flags.strict_split, *build.data_options(flags).items())
+    typed = (flags.root_dir, flags.dataset, flags.strict_split, flags.label_fraction)
+    return (*typed, *build.data_options(flags).items())
 
 
 class Memo:

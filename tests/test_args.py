@@ -491,6 +491,15 @@ def test_a_run_that_is_older_than_a_flag_keeps_what_it_had() -> None:
     assert (new.precision, new.form) == ("auto", "lean")
 
 
+def test_all_training_rows_are_the_same_run_however_they_are_typed() -> None:
+    typed = args.parse(["--label-fraction", "1.0"])
+    assert args.resolve(typed) == args.resolve({})
+    for stored in ({}, {"label_fraction": None}, {"label_fraction": 1.0}):
+        assert args.FLAGS.changed(typed, stored) == {}
+        assert args.resolve({}, stored).label_fraction is None
+    assert args.FLAGS.changed(typed, {"label_fraction": 0.1}) == {"label_fraction": [0.1, None]}
+
+
 def test_mixed_precision_is_another_name_of_precision_bfloat16(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("mixed-precision: true\n")
     for typed in (["--mixed-precision"], ["--precision"], ["--config", str(tmp_path / "run.yaml")]):

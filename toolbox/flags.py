@@ -154,6 +154,7 @@ class Flag:
     kept: bool | None = None
     identifies: bool | None = None
     earlier: Any = None  # the value of runs that are older than the flag, if it is not the default
+    unset: Any = None  # the value that is the same as none, and is stored as none
     tags: str = ""  # of TAGS
 
     def __post_init__(self) -> None:
@@ -259,14 +260,15 @@ class Declarations:
         return {flag.name: flag.earlier for flag in self if flag.earlier is not None}
 
     def renamed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Stored flags by their names of today; a switch that became a word has its `const`, or its `earlier` value."""
+        """Flags by their names of today; a switch that became a word has its `const`, or its `earlier` value, and the
+        value `unset` is None."""
         found = {}
         for name, value in values.items():
             flag = self.by_spelling.get(flag_name(name))
             if flag and flag.name != name and flag.earlier is not None:
                 found[flag.name] = flag.of_switch(on=value is True)
             else:
-                found[name] = value
+                found[name] = None if flag and value == flag.unset else value
         return found
 
     def extended(self, added: Group, *, before: str = "") -> "Declarations":

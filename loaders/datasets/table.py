@@ -21,7 +21,7 @@ from loaders.declaration import Request, TableOptions
 from loaders.files.archives import reading
 from loaders.files.cache import Arrays, cached, fingerprint
 from loaders.files.sources import log
-from loaders.formats import ucr
+from loaders.formats import label_columns, ucr
 from loaders.formats.csv import columns
 from loaders.formats.csv.rows import warn_of_dropped
 from loaders.formats.labels import NO_LABEL, coded, coded_among
@@ -161,7 +161,8 @@ def load(request: Request) -> Data:
     train, val, test, rule = divide(rows, arrays.get("split"), request)
     spec = _spec(arrays, rows, request, rate_hz=asked.rate_hz, rule=rule + by_name)
     if names := form_of(path).names(path, **_named(parts)):
-        spec = replace(spec, columns=names.samples, label_name=names.label, record_name=names.record)
+        label = label_columns.marked(names.label, parts["label"])
+        spec = replace(spec, columns=names.samples, label_name=label, record_name=names.record)
     return Data(spec, rows.rows(train), rows.rows(val), lambda: rows.rows(test), checksum)
 
 

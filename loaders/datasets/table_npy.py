@@ -81,10 +81,11 @@ def texts_beside(
     labels = next((place for place in others if place in beside(path, "labels")), None)
     records = next((place for place in others if place in beside(path, "records")), None)
     texts: Arrays = {}
+    named_columns = (*label_columns.names_of(asked["label"]), asked["record"], asked["split"])
     recognised, marked = "", bool(label_columns.separator_of(asked["label"]))
     if labels is not None and labels.suffix == ".csv":
         texts, recognised = _of_table(labels, rows, asked, ids)
-    elif named := next((name for part, name in asked.items() if name and name != NO_LABEL), None):
+    elif named := next((name for name in named_columns if name and name != NO_LABEL), None):
         what = f"there is no column {named}: the labels of an NPY have columns only in a CSV"
         raise UsageError(what, where=str(path), hint=f"{beside(path, 'labels')[1].name} with a header")
     elif labels is not None and asked["label"] is not None:

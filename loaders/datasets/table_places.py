@@ -16,7 +16,7 @@ from loaders.declaration import TableOptions
 from loaders.files.sources import log
 from loaders.formats import ucr
 from loaders.formats.csv.columns import NUMBERED, find, ids_hint, of_records
-from loaders.formats.label_columns import names_of
+from loaders.formats.label_columns import PART, is_one, names_of
 from loaders.formats.labels import NO_LABEL
 from toolbox.errors import DataError
 from toolbox.flags import words
@@ -51,10 +51,20 @@ class Wanted:
         return max(1, PART_SAMPLES // (self.batch * self.spec.channels * self.spec.samples)) * self.batch
 
     @property
+    def asked(self) -> str | None:
+        """The columns of labels: those typed for this file, else those of the run."""
+        asked = self.options.label_column
+        return asked if "label_column" in self.typed else self.spec.label_name or asked
+
+    @property
+    def is_one(self) -> bool:
+        """Whether each row has exactly one of several columns of labels."""
+        return not self.spec.many_labels and is_one(self.asked)
+
+    @property
     def labels(self) -> list[str]:
-        """The names of the columns of many labels a row, which are copied as they are; none of one label a row."""
-        asked = self.options.label_column if self.spec.many_labels else None
-        named = names_of(asked if "label_column" in self.typed else self.spec.label_name or asked)
+        """The names of several columns of labels; those of many labels a row are copied as they are."""
+        named = names_of(self.asked) if self.spec.many_labels or self.is_one else []
         return named if len(named) > 1 else []
 
     @property
@@ -65,21 +75,24 @@ class Wanted:
     @property
     def ignored(self) -> set[str]:
         """The names of columns that are not even copied: label or record, if "none" was typed for it."""
-        names = {"label_column": self.spec.label_name, "record_column": self.spec.record_name}
-        return {name for option, name in names.items() if name and self.option(option) == NO_LABEL}
+        label, record = self.spec.label_name, self.spec.record_name
+        labels = names_of(label) if self.spec.many_labels or is_one(label) else [label]
+        names = {"label_column": labels, "record_column": [record]}
+        return {name for option, of in names.items() for name in of if name and self.option(option) == NO_LABEL}
 
     def copies(self, name: str) -> bool:
         """Whether a column is copied by its name: the run's record, split or ids, another record or id, or the numbers
         of rows that pandas writes."""
         word = re.sub(r"[\W_]+", "", name).lower()
-        of_run = (self.spec.record_name, *self.ids, *self.labels, (self.options.split or "").partition(":")[2])
+        labels = [] if self.is_one else self.labels
+        of_run = (self.spec.record_name, *self.ids, *labels, (self.options.split or "").partition(":")[2])
         is_id = word in ("", "row") or bool(of_records([name])) or re.fullmatch(NUMBERED, word) is not None
         return is_id or name in of_run
 
     def option(self, name: str) -> str | None:
         """A column that was typed for this file, else None."""
         value = getattr(self.options, name) if name in self.typed else None
-        if value is None or name != "label_column" or not self.spec.many_labels:
+        if value is None or name != "label_column" or not (self.spec.many_labels or self.is_one):
             return value
         return None if self.labels else next(iter(names_of(value)), value)
 
@@ -87,19 +100,20 @@ class Wanted:
 class Place(NamedTuple):
     """The columns of a table, counted from 0: of the samples, in the run's order, of copied texts and of the label.
 
-    `guessed` tells that the label is where the run's was, without a name.
+    Labels are the column `LABEL`, or a `PART` for each class of which a row has one. `guessed` tells that the label is
+    where the run's was, without a name.
     """
 
     samples: list[int]
     copied: dict[str, int]
-    label: int | None
+    labels: dict[str, int]
     matched: str
     guessed: bool = False
 
-
-def texts_of(place: Place) -> dict[str, int]:
-    """The columns of text by a name that no other has; the label is `LABEL`."""
-    return place.copied | ({LABEL: place.label} if place.label is not None else {})
+    @property
+    def texts(self) -> dict[str, int]:
+        """The columns of text by a name that no other has."""
+        return self.copied | self.labels
 
 
 def placed(
@@ -114,14 +128,28 @@ def placed(
     ids = wanted.ids if "id_columns" in wanted.typed else []
     copied = [find(cells, name, "--id-columns", header=header, where=str(path)) for name in ids]
     copied += [typed["record"]] if "record" in typed else []
+    labels = {LABEL: typed["label"]} if "label" in typed else {}
     if "label_column" in wanted.typed:
-        copied += [find(cells, name, "--label-column", header=header, where=str(path)) for name in wanted.labels]
+        several = {name: find(cells, name, "--label-column", header=header, where=str(path)) for name in wanted.labels}
+        copied += [] if wanted.is_one else several.values()
+        labels |= {PART + (cells[at] if header else name): at for name, at in several.items() if wanted.is_one}
+    if header and not labels:
+        labels = _labels_of_run(cells, wanted)
     if header and wanted.spec.columns and not lists:
-        return _by_name(cells, wanted, copied, typed.get("label"), where=where)
-    return _in_order(cells, wanted, copied, typed.get("label"), path=path, header=header, where=where, lists=lists)
+        return _by_name(cells, wanted, copied, labels, where=where)
+    return _in_order(cells, wanted, copied, labels, path=path, header=header, where=where, lists=lists)
 
 
-def _by_name(cells: Sequence[str], wanted: Wanted, copied: list[int], label: int | None, *, where: str) -> Place:
+def _labels_of_run(cells: Sequence[str], wanted: Wanted) -> dict[str, int]:
+    """The columns of labels of the run's table, if all of them are there."""
+    if wanted.option("label_column") == NO_LABEL:
+        return {}
+    names = {PART + name: name for name in wanted.labels} if wanted.is_one else {LABEL: wanted.spec.label_name}
+    there = all(name and cells.count(name) == 1 for name in names.values())
+    return {part: cells.index(name) for part, name in names.items()} if there else {}
+
+
+def _by_name(cells: Sequence[str], wanted: Wanted, copied: list[int], labels: dict[str, int], *, where: str) -> Place:
     """The columns with the names of the run's; see the module."""
     spec, counts = wanted.spec, Counter(cells)
     if twice := next((name for name in spec.columns if counts[name] > 1), None):
@@ -130,9 +158,7 @@ def _by_name(cells: Sequence[str], wanted: Wanted, copied: list[int], label: int
         what = f"the column {missing[0]} is missing" + (f"; missing columns: {len(missing)}" if missing[1:] else "")
         raise DataError(what, where=where, hint=f"the columns of the run: {_listed(spec.columns)}")
     samples = [cells.index(name) for name in spec.columns]
-    if label is None and wanted.option("label_column") != NO_LABEL and counts[spec.label_name] == 1:
-        label = cells.index(spec.label_name)
-    left = [column for column in range(len(cells)) if column not in (*samples, *copied, label)]
+    left = [column for column in range(len(cells)) if column not in (*samples, *copied, *labels.values())]
     left = [column for column in left if cells[column] not in wanted.ignored]
     copied = copied + [column for column in left if wanted.copies(cells[column])]
     if strange := [cells[column] for column in left if column not in copied]:
@@ -141,14 +167,14 @@ def _by_name(cells: Sequence[str], wanted: Wanted, copied: list[int], label: int
         them = "them" if strange[1:] else "it"
         hint = f"{ids_hint(strange)} to copy {them}, or a file without {them}"
         raise DataError(what, where=where, hint=hint)
-    return Place(samples, _named(cells, copied, header=True), label, BY_NAME)
+    return Place(samples, _named(cells, copied, header=True), labels, BY_NAME)
 
 
 def _in_order(
     cells: Sequence[str],
     wanted: Wanted,
     copied: list[int],
-    label: int | None,
+    labels: dict[str, int],
     *,
     path: Path,
     header: bool,
@@ -158,24 +184,23 @@ def _in_order(
     """The columns in the order of the file, without those of text; the label is where the run's was."""
     spec = wanted.spec
     if header:
-        copied = copied + [column for column, name in enumerate(cells) if wanted.copies(name) and column != label]
-        if label is None and spec.label_name in cells and wanted.option("label_column") != NO_LABEL:
-            label = cells.index(spec.label_name)
-    left = [column for column in range(len(cells)) if column not in (*copied, label)]
+        others = [column for column in range(len(cells)) if column not in labels.values()]
+        copied = copied + [column for column in others if wanted.copies(cells[column])]
+    left = [column for column in range(len(cells)) if column not in (*copied, *labels.values())]
     if len(lists) == 1:
         copied = copied + [column for column in left if cells[column] not in lists]
-        return Place([cells.index(lists[0])], _named(cells, copied, header=True), label, "in the order of the lists")
-    guessed = len(left) == spec.samples + 1 and label is None and _has_label_place(wanted, copied)
+        return Place([cells.index(lists[0])], _named(cells, copied, header=True), labels, "in the order of the lists")
+    guessed = len(left) == spec.samples + 1 and not labels and _has_label_place(wanted, copied)
     if guessed:
-        label = _label_place(left, wanted, path)
-        left.remove(label)
+        labels = {LABEL: _label_place(left, wanted, path)}
+        left.remove(labels[LABEL])
     if len(left) != spec.samples:
         what = f"a row has {len(cells)} columns, {len(left)} of them for samples, the run has {spec.samples} samples"
         hint = f"--label-column, --record-column and --id-columns for the others, or {CONVERT}"
         raise DataError(what, where=where, hint=hint)
     if spec.columns:
         log.warning("%s has no header: its columns are taken in their order, not by name", path)
-    return Place(left, _named(cells, copied, header=header), label, "in the order of the file", guessed)
+    return Place(left, _named(cells, copied, header=header), labels, "in the order of the file", guessed)
 
 
 def _has_label_place(wanted: Wanted, copied: Sequence[int]) -> bool:
@@ -203,14 +228,19 @@ def _named(cells: Sequence[str], copied: Sequence[int], *, header: bool) -> dict
     return dict(zip(outputs.distinct([LABEL, *names])[1:], order, strict=True))
 
 
-def name_of(column: int | None, cells: Sequence[str], *, header: bool) -> str:
-    """The name of a column, "" for none."""
-    return "" if column is None else cells[column] if header else f"column {column + 1}"
+def name_of(column: int, cells: Sequence[str], *, header: bool) -> str:
+    """The name of a column."""
+    return cells[column] if header else f"column {column + 1}"
+
+
+def names_of_labels(place: Place, cells: Sequence[str], *, header: bool) -> str:
+    """The names of the columns of labels, "" for none."""
+    return ", ".join(name_of(column, cells, header=header) for column in place.labels.values())
 
 
 def sentence(place: Place, cells: Sequence[str], *, header: bool) -> str:
     """The columns of a file, for the log."""
-    label = name_of(place.label, cells, header=header)
+    label = names_of_labels(place, cells, header=header)
     copied = f", copied are {', '.join(place.copied)}" if place.copied else ""
     return f"samples {place.matched}" + copied + (f", labels in {label}, which are not used" if label else "")
 

@@ -3,6 +3,7 @@ refusals."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -215,10 +216,29 @@ def test_two_runs_are_compared_by_paired_differences(trained: SimpleNamespace, o
     assert against["macro_auroc"]["difference"] == pytest.approx(two - one)
     low, high = against["macro_auroc"]["interval"]
     assert low <= two - one <= high
+    assert (ended.result["of_units"], ended.result["units"]) == ("records", 16)
     same = carried_out(*root, "--report", trained.run.name, other.run.name)
     assert same.code == 0, same.err
     assert "macro AUROC" in (trained.folder / "root" / "comparison.html").read_text()
     assert "macro_auroc" in (trained.folder / "root" / "runs.html").read_text()
+
+
+def test_runs_on_records_of_few_patients_are_compared_over_patients(
+    trained: SimpleNamespace, other: SimpleNamespace, tmp_path: Path
+) -> None:
+    for run in (trained.run, other.run):
+        shutil.copytree(run, tmp_path / "table/runs" / run.name)
+        config = json.loads((run / "config.json").read_text())
+        config["data"]["view"] = "record"
+        (tmp_path / "table/runs" / run.name / "config.json").write_text(json.dumps(config))
+        path = tmp_path / "table/runs" / run.name / "pred/predictions.npz"
+        rows = Predictions.load(path)
+        replace(rows, record=np.array([f"p{row % 5}" for row in range(len(rows.index))])).save(path)
+    ended = carried_out("--root-dir", tmp_path, "--compare", trained.run.name, other.run.name)
+    assert ended.code == 0, ended.err
+    (against,) = ended.result["against_the_first"]
+    assert against["fmax"]["without_interval"] == "5 patients"
+    assert ended.result["interval_method"].startswith("percentile bootstrap over patients")
 
 
 def test_another_file_is_tested_and_rows_of_one_label_are_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
@@ -373,3 +393,58 @@ def test_generated_records_with_many_labels_train(tmp_path: Path) -> None:
     assert_error(
         carried_out(*flags, "--label-map", "rhythm11", "--root-dir", tmp_path), 2, "--label-map is of one rhythm"
     )
+
+
+ONE = "one:A,B,C"
+
+
+def one_each(path: Path, rows: int, seed: int) -> Path:
+    """Rows of three patterns, of which each has one; an NPZ has them as y (N, K)."""
+    frame = pd.read_csv(table(path.with_suffix(".csv"), rows, seed))
+    frame = frame[frame[[*CLASSES]].sum(1) == 1]
+    if path.suffix == ".npz":
+        samples, y = frame.filter(regex=r"^s\d").to_numpy(np.float32), frame[[*CLASSES]].to_numpy()
+        np.savez(path, x=samples, y=y, record=frame["patient"].to_numpy(str), classes=np.array(CLASSES))
+    else:
+        frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(("ending", "asked"), [(".csv", ONE), (".npz", "one:")])
+def test_one_of_several_columns_is_trained_tested_and_predicted_as_one_class_a_row(
+    ending: str, asked: str, tmp_path: Path
+) -> None:
+    data = one_each(tmp_path / f"my{ending}", 300, 1), one_each(tmp_path / f"other{ending}", 200, 2)
+    how = (*COMMON, "--root-dir", tmp_path / "root")
+    rows = ("--data-file", data[0], "--rate-hz", 100, "--epochs", 1, "--no-figures", "--criterion", "crossentropy")
+    assert_error(carried_out(*how, *rows, "--label-column", asked.removeprefix("one:") or "y"), 2, "many labels a row")
+    trained = carried_out(*how, *rows, "--label-column", asked)
+    assert trained.code == 0, trained.err
+    assert "accuracy" in trained.result["test"]
+    on_other = carried_out(*how, "--test-on", data[1], "--no-figures")
+    assert on_other.code == 0, on_other.err
+    ended = carried_out(*how, "--predict", data[1], "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    found = pd.read_csv(ended.result["files"][0]["predictions"])
+    y = pd.read_csv(tmp_path / "other.csv")[[*CLASSES]]
+    assert found["true"].tolist() == y[y.sum(1) == 1].idxmax(axis=1).tolist()
+    assert (found["true"] == found["predicted"]).mean() == pytest.approx(on_other.result["test"]["accuracy"])
+    unlabelled = carried_out(*how, "--predict", data[1], "--label-column", "none", "--out", tmp_path / "none")
+    assert unlabelled.code == 0, unlabelled.err
+    assert "true" not in pd.read_csv(unlabelled.result["files"][0]["predictions"])
+
+
+def test_rows_without_exactly_one_label_are_refused_by_every_command_that_reads_them(tmp_path: Path) -> None:
+    data, several = one_each(tmp_path / "my.csv", 150, 1), table(tmp_path / "several.csv", 60, 4)
+    counts = pd.read_csv(several)[[*CLASSES]].sum(1)
+    first = int((counts != 1).idxmax())
+    said = f"row {first}, counted from 0, has {counts[first]} labels, expected exactly one; rows without a label: "
+    said += f"{(counts == 0).sum()}, with several: {(counts > 1).sum()}"
+    how = (*COMMON, "--root-dir", tmp_path / "root")
+    train = ("--rate-hz", 100, "--epochs", 1, "--no-figures", "--label-column", ONE, "--data-file")
+    assert_error(carried_out(*how, *train, several), 3, said)
+    assert carried_out(*how, *train, data).code == 0
+    for command in (("--test-on", several), ("--predict", several, "--out", tmp_path / "out")):
+        assert_error(carried_out(*how, *command), 3, said)
+    many = carried_out(*how, "--test-on", several, "--label-column", "A,B,C")
+    assert_error(many, 3, "Try: --label-column one:COLUMNS, or rows labelled as those of the run")

@@ -1,5 +1,7 @@
 """A part of the training rows is nested, by patient, in proportion, and leaves no class out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,6 +35,19 @@ def test_parts_are_nested_and_every_class_keeps_a_row(drawn: tuple[np.ndarray, n
         taken = np.isin(unit, [*kept])
         assert (has[taken].any(0) == has.any(0)).all()
     assert before == set(unit.tolist())
+
+
+@pytest.mark.parametrize(("view", "shared", "unit"), [("record", 2, "patients"), ("record", 1, "records"),
+                                                      ("beat", 2, "records")])  # fmt: skip
+def test_the_split_rule_counts_patients_where_rows_are_records_of_one(
+    data: Data, view: str, shared: int, unit: str
+) -> None:
+    """A row that is a record shares its name with others only if this is the name of a patient."""
+    names = np.array([f"p{row // shared}" for row in range(len(data.train))])
+    named = replace(data, spec=replace(data.spec, view=view), train=replace(data.train, record=names))
+    fewer = fraction.of(named, 0.1, 42)
+    kept = len(np.unique(fewer.train.record))
+    assert fewer.spec.split_rule.endswith(f", {kept:,} of {len(np.unique(names)):,} {unit}")
 
 
 def test_classes_keep_their_shares() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import args
 from helpers.studies import job_of
 from studies import cells
 from studies.cells import Series
@@ -51,6 +52,21 @@ def test_a_switch_that_became_a_word_is_typed_as_a_word(value: str, word: str) -
     assert cells.configuration({"dataset": "synth", "mixed-precision": value}).given["precision"] == word
 
 
+def test_all_training_rows_are_one_configuration_however_they_are_typed() -> None:
+    found = [cells.configuration(BASE | part) for part in ({}, {"label-fraction": "1"}, {"label-fraction": "0.5"})]
+    assert found[0].name == found[1].name != found[2].name
+    assert found[0].settled() == found[1].settled()
+
+
+def test_data_that_are_kept_for_the_next_run_have_its_part_of_the_training_rows(tmp_path: Path) -> None:
+    load = cells.Memo()
+
+    def rows(part: float | None) -> int:
+        return len(load(args.resolve({"dataset": "synth", "root_dir": str(tmp_path), "label_fraction": part})).train)
+
+    assert rows(0.5) < rows(None) == rows(1.0)
+
+
 def test_a_repetition_has_the_same_seed_in_every_configuration() -> None:
     found = cells.configurations([BASE | {"lr": "0.001"}, BASE | {"lr": "0.005"}])
     jobs = Series(reps=2).jobs(found, None)
@@ -66,11 +82,12 @@ def test_another_val_fold_cannot_be_combined_with_folds() -> None:
 def test_configurations_are_branches_if_their_rows_and_batches_are_the_same() -> None:
     alike = [{"lr": "0.1"}, {"model-name": "cnn1d_3"}, {"criterion": "focal"}, {"epochs": "9"}, {"augment": "noise"}]
     other = [{"batch-size": "8"}, {"sampler": "equal"}, {"val-fraction": "0.2"}, {"dataset": "ecg"},
-             {"deterministic": "true"}]  # fmt: skip
+             {"label-fraction": "0.5"}]  # fmt: skip
     jobs = [job_of(BASE | cell) for pair in zip(alike, other, strict=True) for cell in pair]
     found = cells.groups(jobs, 3)
     assert [len(group) for group in found] == [3, 2, 1, 1, 1, 1, 1]
     assert [job.flags for group in found[:2] for job in group] == [BASE | cell for cell in alike]
     assert cells.groups(jobs, 1) == [(job,) for job in jobs]
+    assert len(cells.groups([jobs[0], job_of(BASE | {"deterministic": "true"})], 2)) == 2
     again = job_of(BASE | alike[0], 1)
     assert len(cells.groups([jobs[0], again], 2)) == 2  # another seed, another split

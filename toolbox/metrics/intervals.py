@@ -30,8 +30,8 @@ Found = tuple[dict[str, list[float] | None], dict[str, str]]  # intervals, and a
 REPLICATES = 1000  # default number of an interval
 LARGEST_BLOCK = 2**22  # numbers in a block of `draws`
 CACHED = 2**18  # numbers in a block of `row_draws`: few blocks, and fits into a processor's cache
-ROW_METHOD = "percentile bootstrap over rows"
-RECORD_BOOTSTRAP = "percentile bootstrap over records"
+BOOTSTRAP = "percentile bootstrap over "  # rows, records or patients
+ROW_METHOD = f"{BOOTSTRAP}rows"
 RECORD_METHOD = "jackknife t over records, effective degrees of freedom"
 SHARE: Bounds = (0.0, 1.0)
 UNDEFINED, STILL = "undefined", "no spread"
@@ -159,6 +159,11 @@ def units(record: Array) -> tuple[Array, str]:
     return np.unique(record, return_inverse=True)[1], "records"
 
 
+def units_of(method: str) -> str:
+    """The units that a method draws or leaves out: rows, records or patients."""
+    return method.removeprefix(BOOTSTRAP) if method.startswith(BOOTSTRAP) else "records"
+
+
 def several_rows_a_record(record: Array) -> bool:
     """Whether every row (N,) names its record and some share one: then intervals are over records."""
     unit, what = units(record)
@@ -209,13 +214,14 @@ def percentiles(statistic: Statistic, drawn: Iterable[Array]) -> dict[str, list[
     return {name: percentile_interval(values) for name, values in replicated(statistic, drawn).items()}
 
 
-def allowed(intervals: Mapping[str, list[float]], rows: int) -> Found:
-    """The intervals over `rows` rows, and a reason for each None: too few rows, undefined, no spread."""
+def allowed(intervals: Mapping[str, list[float]], count: int, what: str = "rows") -> Found:
+    """The intervals over `count` rows or other units, and a reason for each None: too few units, undefined, no
+    spread."""
     reasons = {}
     for name, (low, high) in intervals.items():
         undefined, still = np.isnan(low), low == high
         lacks = UNDEFINED if undefined else STILL if still else ""
-        if reason := too_few(rows, "rows") or lacks:
+        if reason := too_few(count, what) or lacks:
             reasons[name] = reason
     return {name: None if name in reasons else ends for name, ends in intervals.items()}, reasons
 

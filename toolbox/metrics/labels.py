@@ -103,27 +103,34 @@ def name_classes(values: dict[str, Any], classes: Sequence[str]) -> dict[str, An
 
 
 def bootstrap(
-    target: Array, scores: Array, row_loss: Array, at: Array, *, record: Array, replicates: int | None = None
+    target: Array,
+    scores: Array,
+    row_loss: Array,
+    at: Array,
+    *,
+    record: Array,
+    called: str = "record",
+    replicates: int | None = None,
 ) -> dict[str, Any]:
     """`interval_method`, `intervals`, `without_interval` of every metric; `class_intervals` of OF_CLASSES, [low, high]
     or None for each class (K,), and `class_lacks` (K,), "" or the reason.
 
-    Over the records that `record` (N,) names; over rows if one names none.
+    Over the records, or patients, as they are `called`, that `record` (N,) names; over rows if one names none.
     """
     unit, what = intervals.units(record)
+    what = what if what == "rows" else f"{called}s"
     found = drawn(target, scores, row_loss, at, unit=unit, replicates=replicates)
     values, count = score(target, scores, row_loss, at), int(unit.max(initial=-1)) + 1
     ends = {name: _interval(found[name], values[name], centred=name in CENTRED) for name in METRICS}
-    known, lacking = intervals.allowed(ends, count)
+    known, lacking = intervals.allowed(ends, count, what)
     own = values["of_classes"]
-    lacking = {name: why.replace("rows", what) for name, why in lacking.items()}
     lacks = [_too_few(unit, target[:, k] == 1, what) for k in range(scores.shape[1])]
     of_classes = {
         name: [None if lacks[k] else _known(found[name][:, k], own[name][k], name) for k in range(len(lacks))]
         for name in OF_CLASSES
     }
     return {
-        "interval_method": intervals.RECORD_BOOTSTRAP if what == "records" else intervals.ROW_METHOD,
+        "interval_method": intervals.BOOTSTRAP + what,
         "intervals": known,
         "without_interval": lacking,
         "class_intervals": of_classes,
@@ -132,17 +139,18 @@ def bootstrap(
 
 
 def differences(
-    first: Rows, other: Rows, *, unit: Array, replicates: int | None = None, seed: int = 0
+    first: Rows, other: Rows, *, unit: Array, what: str = "rows", replicates: int | None = None, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Each metric of the rows `other` minus that of `first`, two runs on the same rows, by name: the difference, its
-    interval over units drawn for both at once or the reason for none, and the share of replicates above 0.
+    interval over units, called `what`, drawn for both at once or the reason for none, and the share of replicates
+    above 0.
     """
     found = [drawn(*rows, unit=unit, replicates=replicates, seed=seed) for rows in (first, other)]
     values = [score(*rows) for rows in (first, other)]
     difference = {name: values[1][name] - values[0][name] for name in METRICS}
     spread = {name: found[1][name] - found[0][name] for name in METRICS}
     ends = {name: _interval(of, difference[name], centred=name in CENTRED, least=-1) for name, of in spread.items()}
-    known, lacking = intervals.allowed(ends, int(unit.max(initial=-1)) + 1)
+    known, lacking = intervals.allowed(ends, int(unit.max(initial=-1)) + 1, what)
     return {
         name: {
             "difference": difference[name],

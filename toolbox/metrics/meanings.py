@@ -151,6 +151,11 @@ GROSS = (
 INTERVAL = "95 % interval"
 
 
+def unit(view: str) -> str:
+    """What rows of one name have in common: a record, or a patient where each row is a record."""
+    return "patient" if view == "record" else "record"
+
+
 def of_classes(classes: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The source and the meaning of each class; ("", {}) where they are of no known vocabulary."""
     for source, words in VOCABULARIES.items():

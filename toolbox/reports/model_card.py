@@ -13,6 +13,7 @@ from typing import Any
 
 from toolbox import plain
 from toolbox.errors import program
+from toolbox.metrics import meanings
 from toolbox.reports.tables import between, digits, shown
 
 MARKS = re.compile(r"([\\`*\[\]<>|~])")
@@ -59,7 +60,7 @@ def text(contract: Mapping[str, Any], *, command: str, bibtex: str, own_files: S
         "## Output",
         _output(contract["output"]),
         "## Data",
-        _data(contract["data"]),
+        _data(contract["data"], contract["input"]["view"]),
         "## Split protocol",
         f"{_safe(contract['data']['split_rule'])}.",
         "## Results",
@@ -130,10 +131,11 @@ def _of_labels(output: Mapping[str, Any]) -> list[str]:
     return [*lines, f"A class is predicted from its threshold on, fixed on {_safe(output['fixed_on'])}: {named}."]
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(data: Mapping[str, Any], view: str) -> str:
     def counted(side: str) -> str:
         rows, records = data["rows"].get(side), data["records"].get(side)
-        of = f", of {records:,} record{'s' * (records > 1)}" if records else ", records not named in the data"
+        unit = meanings.unit(view) if rows and records and records < rows else "record"
+        of = f", of {records:,} {unit}{'s' * (records > 1)}" if records else ", records not named in the data"
         return "not known" if rows is None else f"{rows:,} rows{of if rows else ''}"
 
     facts = {

@@ -89,13 +89,12 @@ def of_kind(values: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def of_intervals(method: str, lacking: Mapping[str, str]) -> list[str]:
     """Lines below a table: the units of its intervals, and reasons for missing ones."""
     lines = [f"The intervals leave out one record at a time, as rows of one record resemble each other ({method})."]
+    what, drawn = intervals.units_of(method), f"{intervals.REPLICATES:,} bootstrap replicates"
     if method == intervals.ROW_METHOD:
-        drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
         lines = [f"The intervals resample rows ({drawn}); rows of one patient are not independent."]
-    elif method == intervals.RECORD_BOOTSTRAP:
-        drawn = f"{intervals.REPLICATES:,} bootstrap replicates"
-        lines = [f"The intervals resample records ({drawn}); rows of one record are drawn together."]
-    what = "rows" if method == intervals.ROW_METHOD else "records"
+    elif method.startswith(intervals.BOOTSTRAP):
+        together = f"rows of one {what.removesuffix('s')} are drawn together"
+        lines = [f"The intervals resample {what} ({drawn}); {together}."]
     return lines + [of_missing(what)] * bool(lacking)
 
 

@@ -118,8 +118,9 @@ class ClassifyLabels:
         self.thresholds = labels.thresholds(val.target, val.scores)
         lacking = [name for name, count in zip(self.classes, val.target.sum(0), strict=True) if not count]
         if lacking:
-            what = "validation has no row of %s: its threshold is %g"
-            log.warning(what, ", ".join(lacking), labels.THRESHOLD)
+            what = "validation has no row of %s: %s %g"
+            theirs = "their thresholds are" if lacking[1:] else "its threshold is"
+            log.warning(what, ", ".join(lacking), theirs, labels.THRESHOLD)
         found = {"thresholds": self.thresholds.tolist(), "validation_rows": len(val.target)}
         return found | ({"calibration": platt.fit(val.scores, val.target)} if self.calibrate else {})
 
@@ -186,28 +187,26 @@ def write(
     rows = (predictions.target, predictions.scores, predictions.loss, at)
     values = labels.name_classes(labels.score(*rows), spec.classes)
     values["left_out"] = labels.left_out(predictions.target, spec.classes)
-    found = labels.bootstrap(*rows, record=predictions.record)
+    found = labels.bootstrap(*rows, record=predictions.record, called=meanings.unit(spec.view))
     ends, lacks = found.pop("class_intervals"), found.pop("class_lacks")
     values |= found
     values["class_intervals"] = {name: dict(zip(spec.classes, of, strict=True)) for name, of in ends.items()}
     values["without_class_interval"] = {name: why for name, why in zip(spec.classes, lacks, strict=True) if why}
-    values |= {"calibrated": calibrated(predictions, at, fitted, spec.classes)} if fitted else {}
+    values |= {"calibrated": calibrated(predictions, at, fitted, spec)} if fitted else {}
     files.write_json(folder / "metrics.json", {"split_rule": spec.split_rule, **values})
     text = summary(values, val, title=title, rules=[f"split: {spec.split_rule}", *remarks])
     tables.save_report(folder / "report.txt", text)
     return values
 
 
-def calibrated(
-    predictions: Predictions, at: np.ndarray, fitted: platt.Fitted, classes: Sequence[str]
-) -> dict[str, Any]:
+def calibrated(predictions: Predictions, at: np.ndarray, fitted: platt.Fitted, spec: DataFacts) -> dict[str, Any]:
     """The figures of calibration at the `fitted` lines: macro ones with intervals, those of each class with its line
     and its threshold in `at` (K,) on the calibrated probability."""
     rows = (predictions.target, platt.calibrated(predictions.scores, fitted), predictions.loss)
     moved = platt.calibrated(at, fitted)
-    values = labels.name_classes(labels.score(*rows, moved), classes)
-    found = labels.bootstrap(*rows, moved, record=predictions.record)
-    lines = {name: (slope, intercept) for name, slope, intercept in zip(classes, *fitted.values(), strict=True)}
+    values = labels.name_classes(labels.score(*rows, moved), spec.classes)
+    found = labels.bootstrap(*rows, moved, record=predictions.record, called=meanings.unit(spec.view))
+    lines = {name: (slope, intercept) for name, slope, intercept in zip(spec.classes, *fitted.values(), strict=True)}
     return {
         **{name: values[name] for name in labels.CALIBRATION},
         "intervals": {name: found["intervals"][name] for name in labels.CALIBRATION},

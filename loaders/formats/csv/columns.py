@@ -62,7 +62,7 @@ def read_csv(
     with opened(path, [*asked.values(), *(words(ids) or ())]) as head:
         columns = find_columns(head.cells, asked, words(ids) or (), header=head.header, where=head.where)
         check_samples(head.cells, columns, where=head.place, header=head.header, typed=[*filter(asked.get, asked)])
-        if label == "" and (head.last[0] not in head.skip):
+        if asked.get("label") == "" and (head.last[0] not in head.skip):
             _check_text_first(head.last, columns, head.where)
         log_columns(path, head.cells, columns, header=head.header)
         read = pick("bad-rows", BAD_ROWS, bad_rows)
@@ -71,7 +71,7 @@ def read_csv(
         labels = [part for part in columns.texts if part.startswith("label")]
         arrays |= {part: with_points(arrays[part], head.separators[1]) for part in labels}
         arrays |= label_columns.stated(label)
-    if label == "" and label_is_first(arrays["x"][:, 0], arrays["label"]):
+    if asked.get("label") == "" and label_is_first(arrays["x"][:, 0], arrays["label"]):
         number = columns.texts["label"] + 1
         what = f"column 1 has few whole numbers, and column {number}, the default label, has many numbers"
         raise DataError(what, where=head.where, hint=f"--label-column 1, or --label-column {number}")

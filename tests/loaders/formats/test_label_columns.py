@@ -1,4 +1,5 @@
-"""Many labels a row in a table of one's own: the same rows from every form, and one line for each fault."""
+"""Many labels a row in a table of one's own, or one of several columns: the same rows from every form, and one line for
+each fault."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,75 @@ def test_a_fault_has_one_line(fault: str, tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+CLASS = np.arange(ROWS) % 3
+ONE_HOT = np.eye(3, dtype=np.int64)[CLASS]
+ONE_FLAGS = dict(zip(NAMES, ONE_HOT.T, strict=True))
+ONE_NAMES = np.array(NAMES)[CLASS].tolist()
+ONE_FORMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "columns of 0 and 1": ("my.csv", lambda path: frame(**ONE_FLAGS).to_csv(path, index=False), "one:AFIB,LBBB,PVC"),
+    "columns by number": ("my.csv", lambda path: frame(**ONE_FLAGS).to_csv(path, index=False), "one:13,14,15"),
+    "columns in parquet": ("my.parquet", lambda path: frame(**ONE_FLAGS).to_parquet(path), "one:AFIB,LBBB,PVC"),
+    "a separator": ("my.csv", lambda path: frame(findings=[f"{name};" for name in ONE_NAMES]).to_csv(
+        path, index=False), "one:findings:;"),
+    "y with many columns": ("my.npz", lambda path: np.savez(path, x=X, y=ONE_HOT, classes=np.array(NAMES)), "one:"),
+    "another array": ("my.npz", lambda path: np.savez(path, x=X, of=ONE_HOT, classes=np.array(NAMES)), "one:of"),
+    "arrays of an NPZ": ("my.npz", lambda path: np.savez(path, x=X, **ONE_FLAGS), "one:AFIB,LBBB,PVC"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ONE_FORMS)
+def test_one_of_several_columns_is_the_class_of_a_row(form: str, tmp_path: Path) -> None:
+    name, write, asked = ONE_FORMS[form]
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    write(tmp_path / name)
+    data = load(tmp_path / name, label_column=asked)
+    assert not data.spec.many_labels
+    assert data.spec.classes == NAMES
+    np.testing.assert_array_equal(together(data, "y"), CLASS)
+    every = load(tmp_path / name, label_column=asked.removeprefix("one:")) if asked != "one:" else load(tmp_path / name)
+    assert every.spec.many_labels
+
+
+def test_one_of_the_labels_next_to_an_npy_is_the_class_of_a_row(tmp_path: Path) -> None:
+    np.save(tmp_path / "my.npy", X)
+    np.save(tmp_path / "my_labels.npy", ONE_HOT)
+    data = load(tmp_path / "my.npy", label_column="one:")
+    assert data.spec.classes == ("label 1", "label 2", "label 3")
+    np.testing.assert_array_equal(together(data, "y"), CLASS)
+    (tmp_path / "my_labels.npy").unlink()
+    pd.DataFrame(ONE_FLAGS).to_csv(tmp_path / "my_labels.csv", index=False)
+    data = load(tmp_path / "my.npy", label_column="one:AFIB,LBBB,PVC")
+    assert data.spec.classes == NAMES
+    np.testing.assert_array_equal(together(data, "y"), CLASS)
+
+
+def test_a_row_without_exactly_one_label_is_refused_with_its_number_and_the_counts(tmp_path: Path) -> None:
+    y = ONE_HOT.copy()
+    y[[7, 9]], y[12, :2], y[30] = 0, 1, 1
+    frame(**dict(zip(NAMES, y.T, strict=True))).to_csv(tmp_path / "my.csv", index=False)
+    np.savez(tmp_path / "my.npz", x=X, y=y)
+    texts = [";".join(np.array(NAMES)[row == 1]) for row in y]
+    frame(findings=texts).to_csv(tmp_path / "marked.csv", index=False)
+    for name, asked in {"my.csv": "one:AFIB,LBBB,PVC", "my.npz": "one:", "marked.csv": "one:findings:;"}.items():
+        with pytest.raises(DataError) as caught:
+            load(tmp_path / name, label_column=asked)
+        assert caught.value.what == (
+            "row 7, counted from 0, has 0 labels, expected exactly one; rows without a label: 2, with several: 2"
+        )
+
+
+@pytest.mark.parametrize("asked", ["AFIB,LBBB,PVC", ""])
+def test_the_form_of_one_label_is_named_where_every_row_has_one(
+    asked: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame(**ONE_FLAGS).to_csv(tmp_path / "my.csv", index=False)
+    np.savez(tmp_path / "my.npz", x=X, y=ONE_HOT)
+    with caplog.at_level("INFO"):
+        load(tmp_path / "my.csv", label_column=asked) if asked else load(tmp_path / "my.npz")
+    assert f"exactly one label: --label-column one:{asked} trains one class a row" in caplog.text
+
+
 def test_the_separator_follows_the_last_colon() -> None:
     assert label_columns.separator_of("findings:;") == ";"
     assert label_columns.separator_of("findings::") == ":"
@@ -118,3 +188,7 @@ def test_the_separator_follows_the_last_colon() -> None:
     assert label_columns.separator_of("a:b") == ""
     assert label_columns.separator_of("") == ""
     assert label_columns.parts("a:b:|") == {"label": "a:b"}
+    assert label_columns.separator_of("one:;") == ";"  # of a column called one
+    assert label_columns.parts("one:;") == {"label": "one"}
+    assert label_columns.separator_of("one:a:;") == ";"
+    assert label_columns.parts("one:a:;") == {"label": "a"}

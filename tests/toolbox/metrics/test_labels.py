@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from toolbox.metrics import intervals, labels
@@ -34,37 +36,75 @@ CASES = {
 }
 
 
+@st.composite
+def cases(draw_from: st.DrawFn) -> tuple:
+    """target (N, K), scores (N, K), row losses (N,) and thresholds (K,) of few rows and classes, among them classes
+    without positives, rows without a class, ties, constant scores, and a single row."""
+    rows, classes = draw_from(st.integers(1, 24)), draw_from(st.integers(1, 6))
+    rng = np.random.default_rng(draw_from(st.integers(0, 2**32 - 1)))
+    target = (rng.random((rows, classes)) < rng.random(classes)).astype(np.int64)
+    target[:, rng.random(classes) < draw_from(st.sampled_from((0, 0.5)))] = 0
+    target[rng.random(rows) < draw_from(st.sampled_from((0, 0.3, 1)))] = 0
+    scores = rng.random((rows, classes)).astype(draw_from(st.sampled_from((np.float32, np.float64))))
+    scores = np.round(scores, draw_from(st.sampled_from((0, 1, 2, 12))))
+    scores[:, rng.random(classes) < draw_from(st.sampled_from((0, 0.5)))] = draw_from(st.sampled_from((0, 0.5, 1)))
+    at = labels.thresholds(target, scores) if draw_from(st.booleans()) else rng.random(classes).round(1)
+    return target, scores, rng.exponential(size=rows), at
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_metrics_are_those_of_scikit_learn(case: tuple) -> None:
     target, scores, loss = case
-    at = labels.thresholds(target, scores)
-    known = [k for k in range(K) if 0 < target[:, k].sum() < len(target)]
-    y, p, predicted = target[:, known], scores[:, known], (scores >= at)[:, known]
+    assert_metrics(target, scores, loss, labels.thresholds(target, scores))
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases())
+def test_metrics_of_any_rows_are_those_of_scikit_learn(case: tuple) -> None:
+    assert_metrics(*case)
+
+
+def assert_metrics(target: np.ndarray, scores: np.ndarray, loss: np.ndarray, at: np.ndarray) -> None:
+    """Every figure of `score`, and of `of_weights` with each row once; NaN where scikit-learn defines none."""
+    known = [k for k in range(target.shape[1]) if 0 < target[:, k].sum() < len(target)]
+    of = [(target[:, k], scores[:, k], scores[:, k] >= at[k]) for k in known]
+    macro = {
+        "macro_auroc": [sk.roc_auc_score(y, p) for y, p, _ in of],
+        "macro_average_precision": [sk.average_precision_score(y, p) for y, p, _ in of],
+        "macro_f1": [sk.f1_score(y, predicted, zero_division=0) for y, _, predicted in of],
+        "macro_ece": [calibration_error(p, y) for y, p, _ in of],
+        "macro_brier": [sk.brier_score_loss(y, p) for y, p, _ in of],
+    }
     expected = {
         "loss": loss.mean(),
-        "macro_auroc": sk.roc_auc_score(y, p, average="macro"),
-        "macro_average_precision": sk.average_precision_score(y, p, average="macro"),
-        "macro_f1": sk.f1_score(y, predicted, average="macro"),
-        "hamming_loss": sk.hamming_loss(target, scores >= at),
-        "exact_match": sk.accuracy_score(target, scores >= at),
-        "macro_ece": np.mean([calibration_error(p[:, k], y[:, k]) for k in range(len(known))]),
-        "macro_brier": np.mean([sk.brier_score_loss(y[:, k], p[:, k]) for k in range(len(known))]),
+        "hamming_loss": (target != (scores >= at)).mean(),
+        "exact_match": (target == (scores >= at)).all(1).mean(),
         "fmax": fmax(target, scores),
+        **{name: np.mean(values) if values else np.nan for name, values in macro.items()},
     }
-    values = labels.name_classes(labels.score(target, scores, loss, at), CLASSES)
-    assert {name: values[name] for name in labels.METRICS} == pytest.approx(expected, rel=1e-6)
-    for k, name in enumerate(CLASSES):
+    if target.shape[1] > 1:
+        assert expected["hamming_loss"] == pytest.approx(sk.hamming_loss(target, scores >= at))
+        assert expected["exact_match"] == pytest.approx(sk.accuracy_score(target, scores >= at))
+    names = [f"class {k}" for k in range(target.shape[1])]
+    values = labels.name_classes(labels.score(target, scores, loss, at), names)
+    assert {name: values[name] for name in labels.METRICS} == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    once = labels.of_weights(target, scores, loss, at)(np.ones((1, len(target))))
+    assert {name: once[name][0] for name in labels.METRICS} == pytest.approx(expected, rel=1e-4, abs=1e-5, nan_ok=True)
+    for k, name in enumerate(names):
         own = values["per_class"][name]
         assert own["positives"] == target[:, k].sum()
-        assert np.isnan(own["auroc"]) == (k not in known)
-        if k in known:
-            assert own["auroc"] == pytest.approx(sk.roc_auc_score(target[:, k], scores[:, k]))
-            assert own["f1"] == pytest.approx(sk.f1_score(target[:, k], scores[:, k] >= at[k]))
-            assert own["recall"] == pytest.approx(sk.recall_score(target[:, k], scores[:, k] >= at[k]))
+        assert [np.isnan(own[part]) for part in labels.OF_CLASSES] == [k not in known] * len(labels.OF_CLASSES)
+    for k, place in zip(known, range(len(known)), strict=True):
+        own, (y, _, predicted) = values["per_class"][names[k]], of[place]
+        found = {part: own[part] for part in ("auroc", "average_precision", "f1", "ece", "brier")}
+        assert found == pytest.approx({part: macro[f"macro_{part}"][place] for part in found}, rel=1e-6)
+        assert own["recall"] == pytest.approx(sk.recall_score(y, predicted))
 
 
 def fmax(target: np.ndarray, scores: np.ndarray) -> float:
-    """The definition, threshold by threshold and row by row."""
+    """The definition, threshold by threshold and row by row; NaN if no row has a class."""
+    if not target.any():
+        return np.nan
     best = 0.0
     for threshold in np.arange(101) / 100:
         named, hits = (scores >= threshold).sum(1), ((scores >= threshold) & (target == 1)).sum(1)
@@ -115,7 +155,7 @@ def test_rows_of_a_record_are_drawn_together() -> None:
     names = np.array([f"r{number}" for number in range(60)])
     alone = labels.bootstrap(target, scores, loss, at, record=names, replicates=200)
     paired = labels.bootstrap(*twice, at, record=np.repeat(names, 2), replicates=200)
-    assert paired["interval_method"] == intervals.RECORD_BOOTSTRAP
+    assert paired["interval_method"] == f"{intervals.BOOTSTRAP}records"
     for name, ends in alone["intervals"].items():
         assert paired["intervals"][name] == pytest.approx(ends, rel=1e-5), name
     over_rows = labels.bootstrap(*twice, at, record=np.full(120, ""), replicates=200)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from toolbox.errors import UsageError
-from toolbox.metrics import labels
+from toolbox.metrics import intervals, labels
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import ClassifyLabels, Detect, classify_labels, kind
 from toolbox.training.losses import LABEL_LOSSES
@@ -103,7 +103,10 @@ def test_a_class_that_validation_lacks_has_the_threshold_half_and_a_warning(capl
     lacking[:, 1] = 0
     fixed = task.fixed(task.predictions(INDEX, RECORD, lacking, LOGITS))
     assert fixed["thresholds"][1] == labels.THRESHOLD
-    assert "validation has no row of LBBB" in caplog.text
+    assert "validation has no row of LBBB: its threshold is 0.5" in caplog.text
+    lacking[:, 2] = 0
+    task.fixed(task.predictions(INDEX, RECORD, lacking, LOGITS))
+    assert "validation has no row of LBBB, PVC: their thresholds are 0.5" in caplog.text
 
 
 def test_names_of_other_tasks_are_refused() -> None:
@@ -124,7 +127,7 @@ def test_a_report_names_classes_left_out_and_writes_what_was_decided(tmp_path: P
     lacking[:, 2] = 0
     predictions = task.predictions(INDEX, RECORD, lacking, LOGITS)
     at = np.array([0.3, 0.6, 0.5])
-    spec = SimpleNamespace(classes=CLASSES, split_rule="by hand", leads=("I",), many_labels=True)
+    spec = SimpleNamespace(classes=CLASSES, split_rule="by hand", leads=("I",), many_labels=True, view="beat")
     values = classify_labels.write(tmp_path, predictions, {}, at=at, spec=spec, title="a run")
     assert values["left_out"] == {"PVC": labels.NO_POSITIVE}
     assert values["class_intervals"]["auroc"]["PVC"] is None
@@ -139,3 +142,21 @@ def test_a_report_names_classes_left_out_and_writes_what_was_decided(tmp_path: P
     assert head == "row,record,true,predicted,p_AFIB,p_LBBB,p_PVC"
     decided = [";".join(np.array(CLASSES)[row >= at]) for row in predictions.scores]
     assert [line.split(",")[3] for line in lines] == decided
+
+
+@pytest.mark.usefixtures("few_replicates")
+@pytest.mark.parametrize(("view", "unit"), [("beat", "record"), ("record", "patient")])
+def test_the_report_calls_rows_of_one_name_as_the_view_of_the_data_does(view: str, unit: str, tmp_path: Path) -> None:
+    predictions = ClassifyLabels(CLASSES, "bce").predictions(INDEX, RECORD, LABELS, LOGITS).of(np.arange(18))
+    fitted = {"slope": [1.0] * 3, "intercept": [0.0] * 3}
+    spec = SimpleNamespace(classes=CLASSES, split_rule="by hand", leads=("I",), many_labels=True, view=view)
+    values = classify_labels.write(tmp_path, predictions, {}, at=np.full(3, 0.5), spec=spec, title="", fitted=fitted)
+    assert values["interval_method"] == f"percentile bootstrap over {unit}s"
+    count = len(np.unique(predictions.record))
+    why = f"{count} {unit}s"
+    assert {*values["without_interval"].values()} == {why} == {*values["calibrated"]["without_interval"].values()}
+    text = (tmp_path / "report.txt").read_text()
+    assert f"The intervals resample {unit}s" in text
+    assert f"rows of one {unit} are drawn together" in text
+    assert f"One needs {intervals.FEW} {unit}s with it" in text
+    assert f"One needs {intervals.FEW} {unit}s in which" in text

@@ -62,7 +62,7 @@ def remarks(test: Mapping[str, Any]) -> list[str]:
     """Lines below the table of classes: those left out of macro averages, and those without an interval."""
     lines = [f"Left out of every macro average, {left_out(test)}."] if test.get("left_out") else []
     if any(ends is None for of in test["class_intervals"].values() for ends in of.values()):
-        few = f"{intervals.FEW} records (or rows without records) with it, and {intervals.FEW} without it"
+        few = f"{intervals.FEW} {intervals.units_of(test['interval_method'])} with it, and {intervals.FEW} without it"
         lines.append(f"n/a: no interval of a class. One needs {few}, and replicates that differ.")
     return lines
 

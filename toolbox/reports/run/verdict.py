@@ -148,12 +148,7 @@ def tested(material: Material) -> str:
         return "the test rows"
     rows, of = len(material.predictions.index), records(material)
     words = f"{rows:,} test {material.spec.view}{'s' * (rows != 1)}"
-    return words + (f" of {of:,} {unit(material)}{'s' * (of != 1)}" if 0 < of < rows else "")
-
-
-def unit(material: Material) -> str:
-    """What rows of one name have in common: a record, or a patient where each row is a record."""
-    return "patient" if material.spec.view == "record" else "record"
+    return words + (f" of {of:,} {meanings.unit(material.spec.view)}{'s' * (of != 1)}" if 0 < of < rows else "")
 
 
 def records(material: Material) -> int:
@@ -177,8 +172,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     over_rows = material.test.get("interval_method") == intervals.ROW_METHOD
     if over_rows and not material.by_patient:
         facts.append(("intervals", "95 %, over rows; too narrow if several rows are of one patient"))
-    elif material.test.get("interval_method") == intervals.RECORD_BOOTSTRAP:
-        facts.append(("intervals", f"95 %, over {unit(material)}s, whose rows are drawn together"))
+    elif str(material.test.get("interval_method")).startswith(intervals.BOOTSTRAP):
+        facts.append(("intervals", f"95 %, over {meanings.unit(material.spec.view)}s, whose rows are drawn together"))
     elif material.test.get("interval_method"):
         facts.append(("intervals", "95 %, over records, as rows of one record resemble each other"))
     facts += [meanings.GROSS[0]] if material.by_patient else []
@@ -225,7 +220,8 @@ def _doubts(material: Material) -> list[str]:
     elif "shared_rows" in results and shared is None:
         found.append("it is not known how many test rows the run was trained on")
     if overlap.get("known_records"):
-        found.append(f"{len(overlap['known_records']):,} tested records were trained or validated on")
+        unit = meanings.unit(material.spec.view)
+        found.append(f"{len(overlap['known_records']):,} tested {unit}s were trained or validated on")
     matrix = material.test.get("confusion_matrix")
     if matrix is not None and not material.detects and (why := classification.why(np.array(matrix))):
         found.append(f"the network has collapsed: {why}")
