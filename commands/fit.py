@@ -52,7 +52,7 @@ def start(
     recorders.check_installed(words(flags.log_to) or [])
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = load(flags)
-        flags = choices.for_rows(flags, typed, many_labels=data.spec.many_labels)
+        flags = choices.for_rows(flags, typed, data)
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)

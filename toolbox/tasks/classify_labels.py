@@ -118,7 +118,7 @@ class ClassifyLabels:
         self.thresholds = labels.thresholds(val.target, val.scores)
         lacking = [name for name, count in zip(self.classes, val.target.sum(0), strict=True) if not count]
         if lacking:
-            what = "validation has no row of %s: its threshold is %g"
+            what = "validation has no row of %s; the threshold is %g there"
             log.warning(what, ", ".join(lacking), labels.THRESHOLD)
         found = {"thresholds": self.thresholds.tolist(), "validation_rows": len(val.target)}
         return found | ({"calibration": platt.fit(val.scores, val.target)} if self.calibrate else {})
