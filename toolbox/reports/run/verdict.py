@@ -224,8 +224,8 @@ def _doubts(material: Material) -> list[str]:
         found.append(f"{shared:,} test rows are also rows of train or validation")
     elif "shared_rows" in results and shared is None:
         found.append("it is not known how many test rows the run was trained on")
-    if overlap.get("known_records"):
-        found.append(f"{len(overlap['known_records']):,} tested records were trained or validated on")
+    if known := [*overlap.get("known_records", []), *overlap.get("published_records", [])]:
+        found.append(f"{len(known):,} tested records were trained or validated on")
     matrix = material.test.get("confusion_matrix")
     if matrix is not None and not material.detects and (why := classification.why(np.array(matrix))):
         found.append(f"the network has collapsed: {why}")
