@@ -159,6 +159,14 @@ def for_rows(flags: Flags, typed: Collection[str], data: Data) -> Flags:
     metrics = labels if many_labels else classification
     _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
     _check_fits("monitor", flags.monitor, {LAST: None, **metrics.METRICS}, rows)
+    return monitored(flags, typed, data)
+
+
+def monitored(flags: Flags, typed: Collection[str], data: Data) -> Flags:
+    """The flags of a classifier with a metric to monitor that validation defines; warns of classes that it cannot
+    measure. Raises UsageError for a `typed` metric that it does not define."""
+    many_labels = data.spec.many_labels
+    metrics = labels if many_labels else classification
     if len(data.val) and not metrics.defined(flags.monitor, data.val.y):
         if "monitor" in typed:
             what = f"--monitor {flags.monitor} is not defined on the validation rows"

@@ -109,6 +109,8 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     """
     flags, run, config = trained.flags, trained.run, trained.config
     if differences.keys() & build.of_validation(short=flags.short_run):
+        if flags.task == "classify":
+            choices.monitored(flags, ("monitor",), trainer.data)
         trainer.best = None
     if "imported" in config:
         why = "an imported run cannot be resumed: it has no optimizer state, and was trained on its validation rows"

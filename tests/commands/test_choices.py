@@ -10,7 +10,7 @@ import pytest
 
 import args
 from commands import choices
-from helpers.commands import carried_out
+from helpers.commands import assert_error, carried_out, contents
 from helpers.data import make_spec
 from loaders.base import Data, Split
 from toolbox.errors import UsageError
@@ -85,18 +85,37 @@ def test_a_metric_of_one_class_a_row_counts_as_defined_where_it_has_a_value(y: n
     }
 
 
-def test_without_a_measurable_class_the_epoch_of_the_lowest_loss_is_the_best_and_patience_ends(tmp_path: Path) -> None:
+def table(path: Path, *, validated: int) -> tuple[object, ...]:
+    """The flags of a table with two labels a row; `validated` 0 for none in validation."""
     rng, rows, samples = np.random.default_rng(0), 96, 48
     split = np.repeat(["train", "val", "test"], [48, 24, 24])
-    y = rng.integers(0, 2, (rows, 2)) * (split != "val")[:, None]
+    y = rng.integers(0, 2, (rows, 2)) * np.where(split == "val", validated, 1)[:, None]
     x = pd.DataFrame(rng.normal(size=(rows, samples)).round(3), columns=[f"t{k}" for k in range(samples)])
-    x.assign(split=split, A=y[:, 0], B=y[:, 1]).to_csv(tmp_path / "my.csv", index=False)
-    table = ("--dataset", "table", "--data-file", tmp_path / "my.csv", "--label-column", "A,B", "--rate-hz", 100)
-    how = ("--split", "column:split", "--model-name", "cnn1d_3", "--lr", 0.05, "--epochs", 30, "--patience", 2)
-    ended = carried_out(*table, *how, "--root-dir", tmp_path, "--threads", 1, "--no-figures")
+    x.assign(split=split, A=y[:, 0], B=y[:, 1]).to_csv(path, index=False)
+    return "--data-file", path, "--label-column", "A,B", "--rate-hz", 100, "--split", "column:split"
+
+
+COMMON = ("--dataset", "table", "--model-name", "cnn1d_3", "--threads", 1, "--no-figures")
+
+
+def test_without_a_measurable_class_the_epoch_of_the_lowest_loss_is_the_best_and_patience_ends(tmp_path: Path) -> None:
+    how = ("--lr", 0.05, "--epochs", 30, "--patience", 2, "--root-dir", tmp_path)
+    ended = carried_out(*COMMON, *table(tmp_path / "my.csv", validated=0), *how)
     assert ended.code == 0, ended.err
     assert ended.err.count("validation cannot measure any of 2 classes") == 1
     history = json.loads((tmp_path / "table/runs/table_cnn1d_3_1/logger.json").read_text())
     losses = [row["val"]["loss"] for row in history]
     assert ended.result["best_epoch"] == 1 + int(np.argmin(losses))
     assert len(losses) == ended.result["best_epoch"] + 2 < 30
+
+
+def test_a_run_that_is_overridden_with_rows_that_do_not_define_its_metric_is_refused_and_stays(tmp_path: Path) -> None:
+    root = ("--root-dir", tmp_path)
+    ended = carried_out(*COMMON, *table(tmp_path / "my.csv", validated=1), *root, "--epochs", 1)
+    assert ended.code == 0, ended.err
+    before = contents(tmp_path / "table/runs")
+    other = table(tmp_path / "other.csv", validated=0)
+    resumed = (*COMMON, *root, "--resume", "latest", "--override", "--epochs", 2, *other)
+    assert_error(carried_out(*resumed), 2, "--monitor macro_auroc is not defined on the validation rows")
+    assert contents(tmp_path / "table/runs") == before
+    assert carried_out(*resumed, "--monitor", "loss").code == 0
