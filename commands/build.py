@@ -383,7 +383,7 @@ def of_validation(*, short: bool) -> set[str]:
 
 def remember(flags: Flags, run: RunFolder, data: Data, before: Sequence[Exposure] = ()) -> None:
     """Save the training and validation rows of the run, of the splits `before`, and of its initial weights' run."""
-    known = [Exposure.of(data.train, data.val), *before]
+    known = [Exposure.of(data.train, data.val, data.published), *before]
     if flags.pretrained and flags.pretrained != transfer.IMAGENET and not published_file(flags):
         source = RunFolder(transfer.find(flags.pretrained, flags.root_dir).parent)
         known.append(Exposure.of_run(source))

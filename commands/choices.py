@@ -1,11 +1,13 @@
 """Looks up the names in flags in flat dicts, and fills in the defaults of the task."""
 
+import logging
 from collections import ChainMap
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import args
 from loaders import DATASETS, VIEWS, augment
+from loaders.base import Data
 from loaders.formats.csv.rows import BAD_ROWS
 from loaders.splits import Fold
 from models import ENCODERS, FORMS, NETWORKS, VISION, check_view, parse_args
@@ -13,7 +15,7 @@ from toolbox import devices
 from toolbox.errors import UsageError
 from toolbox.explain import methods
 from toolbox.flags import Flags, words
-from toolbox.metrics import classification, labels
+from toolbox.metrics import classification, labels, meanings
 from toolbox.paper import layouts
 from toolbox.paper.drawing import Style
 from toolbox.registry import pick
@@ -53,6 +55,7 @@ SHORT_TABLES: dict[str, Mapping[str, Any]] = {
 CHOICES = {flag.typed.lstrip("-"): (TABLES | SHORT_TABLES)[flag.choices] for flag in args.FLAGS if flag.choices}
 LOSSES = {"classify": ChainMap(losses.LABEL_LOSSES, losses.LOSSES), "detect": losses.RECONSTRUCTION}
 ON_CHARTS = "resnet18"  # the default network for charts
+log = logging.getLogger("commander")
 
 
 def names(what: str) -> list[str]:
@@ -139,12 +142,13 @@ def _probing(flags: Flags) -> Flags:
     return flags.replace(epochs=EPOCHS, scheduler="none")
 
 
-def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flags:
+def for_rows(flags: Flags, typed: Collection[str], data: Data) -> Flags:
     """The settled flags of a new run, once its rows are known: with many labels the defaults of these in place of those
     that were not `typed`. Raises UsageError for a loss, a metric or a flag that does not go with the rows.
     """
     if flags.task != "classify":
         return flags
+    many_labels = data.spec.many_labels
     if many_labels:
         defaults = task_defaults("labels") | ({} if flags.val_fraction else {"monitor": LAST})
         flags = flags.replace(**{name: value for name, value in defaults.items() if name not in typed})
@@ -152,10 +156,37 @@ def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flag
             what = f"{args.flag_name(odd[0])} is of rows with one class each, these have many labels"
             raise UsageError(what, hint="leave it out")
     rows = "many labels a row" if many_labels else "one class a row"
+    metrics = labels if many_labels else classification
     _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
-    metrics = labels.METRICS if many_labels else classification.METRICS
-    _check_fits("monitor", flags.monitor, {LAST: None, **metrics}, rows)
+    _check_fits("monitor", flags.monitor, {LAST: None, **metrics.METRICS}, rows)
+    return monitored(flags, typed, data)
+
+
+def monitored(flags: Flags, typed: Collection[str], data: Data) -> Flags:
+    """The flags of a classifier with a metric to monitor that validation defines; warns of classes that it cannot
+    measure. Raises UsageError for a `typed` metric that it does not define."""
+    many_labels = data.spec.many_labels
+    metrics = labels if many_labels else classification
+    if len(data.val) and not metrics.defined(flags.monitor, data.val.y):
+        if "monitor" in typed:
+            what = f"--monitor {flags.monitor} is not defined on the validation rows"
+            why = _unmeasured(data) if many_labels else "they are of one class"
+            raise UsageError(f"{what}: {why}", hint="--monitor loss, or other validation rows")
+        log.warning("%s; loss is monitored in place of %s", _unmeasured(data), meanings.name_of(flags.monitor))
+        return flags.replace(monitor="loss")
+    if many_labels and len(data.val) and (why := _unmeasured(data)):
+        over = "" if flags.monitor not in labels.MACRO else f"; {meanings.name_of(flags.monitor)} is over the others"
+        log.warning("%s%s", why, over)
     return flags
+
+
+def _unmeasured(data: Data) -> str:
+    """The classes that validation cannot measure, of many labels a row, and the reasons; "" for none."""
+    lacking, classes = labels.left_out(data.val.y, data.spec.classes), data.spec.classes
+    names = {why: [name for name, own in lacking.items() if own == why] for why in dict.fromkeys(lacking.values())}
+    listed = "; ".join(f"{why} of {', '.join(own)}" for why, own in names.items())
+    count = "any" if len(lacking) == len(classes) else f"{len(lacking)}"
+    return f"validation cannot measure {count} of {len(classes)} classes ({listed})" if lacking else ""
 
 
 def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str) -> None:

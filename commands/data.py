@@ -72,7 +72,7 @@ def rehearse(flags: Flags, typed: Collection[str]) -> None:
     flags = choices.settle(flags)
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = build.load_data(flags)
-        flags = choices.for_rows(flags, typed, many_labels=data.spec.many_labels)
+        flags = choices.for_rows(flags, typed, data)
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         build.pretrain(flags, trainer)

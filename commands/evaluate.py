@@ -184,7 +184,7 @@ def _report(
         files.write_json(results_at / task.fixed_file, fixed)
     costs = _costs(flags, trainer)
     test = data.test  # opens the test set, nothing before does
-    if overlap := _overlap(flags, test, exposure):
+    if overlap := _overlap(flags, data, exposure):
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
@@ -339,10 +339,10 @@ def _draw_losses(run: RunFolder, folder: Path, title: str) -> None:
         plots.save_panels(plots.loss_panels(**losses), folder / "loss_per_step.png", columns=1, title=title)
 
 
-def _overlap(flags: Flags, test: Rows, exposure: Exposure | None) -> Overlap | None:
+def _overlap(flags: Flags, data: Data, exposure: Exposure | None) -> Overlap | None:
     """The test rows that the run was trained or validated on; warns of them, DataError with --strict-split."""
-    overlap = exposure.overlap(test) if exposure else None
-    if overlap and flags.strict_split and overlap.shared:
+    overlap = exposure.overlap(data.test, data.published) if exposure else None
+    if overlap and flags.strict_split and (overlap.shared or overlap.published):
         hint = "remove these rows, or leave --strict-split out"
         raise DataError(overlap.sentence, where=flags.test_on or "", hint=hint)
     if overlap and (overlap.any or overlap.shared is None):

@@ -52,7 +52,7 @@ def start(
     recorders.check_installed(words(flags.log_to) or [])
     with devices.enough_memory(flags.batch_size or base.BATCH_SIZE):
         data = load(flags)
-        flags = choices.for_rows(flags, typed, many_labels=data.spec.many_labels)
+        flags = choices.for_rows(flags, typed, data)
         flags = flags.replace(dataset=data.spec.name, batch_size=build.batch_size(flags, data))
         trainer = build.build(flags, data)
         source = build.pretrain(flags, trainer)
@@ -109,6 +109,8 @@ def _prepare(trained: TrainedRun, trainer: Trainer, differences: dict[str, list[
     """
     flags, run, config = trained.flags, trained.run, trained.config
     if differences.keys() & build.of_validation(short=flags.short_run):
+        if flags.task == "classify":
+            choices.monitored(flags, ("monitor",), trainer.data)
         trainer.best = None
     if "imported" in config:
         why = "an imported run cannot be resumed: it has no optimizer state, and was trained on its validation rows"

@@ -21,8 +21,7 @@ from toolbox.errors import UsageError
 
 BATCH_SIZE, SMALLEST = 128, 8
 STEPS = 10  # least steps of an epoch: the default batch size is halved for them
-BATCHES = 10  # of each split in a short run
-SEED = 0
+BATCHES, SEED = 10, 0  # of each split in a short run, and of the draw of its rows
 
 
 def batch_size(typed: int | None, train_rows: int) -> int:
@@ -301,6 +300,7 @@ class Data:
     checksum: str
     rates: Callable[[], Mapping[str, float]] | None = None
     whole: "Data | None" = None  # if validation and test are a part of their splits
+    published: str = ""  # the name of a row in other databases too, as a format of its index
 
     def __post_init__(self) -> None:
         labels = getattr(getattr(self.train, "y", None), "shape", ())[1:]  # a user's dataset may lack them

@@ -89,7 +89,7 @@ def load(
     )  # fmt: skip
     none = rows.rows(np.arange(0))
     checksum = hashlib.sha256(f"{found.checksum} whole".encode()).hexdigest()
-    return Data(every, none, none, lambda: rows, checksum)
+    return Data(every, none, none, lambda: rows, checksum, published=found.published)
 
 
 def _all_rows(

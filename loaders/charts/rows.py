@@ -296,9 +296,9 @@ def as_charts(
     checksum = hashlib.sha256(f"{data.checksum} {digests}".encode()).hexdigest()
     drawn = _spec(spec, sheets)
     if most is None:
-        return Data(drawn, train, val, open_test, checksum)
+        return Data(drawn, train, val, open_test, checksum, published=data.published)
     drawn = replace(drawn, split_rule=f"{drawn.split_rule}; {base.rule(most)}")
-    return Data(drawn, train, val, open_test, checksum, whole=data)
+    return Data(drawn, train, val, open_test, checksum, whole=data, published=data.published)
 
 
 def laid_out(spec: DataSpec, *, layout: str | None, leads: str | None, size: int) -> list[Sheet]:

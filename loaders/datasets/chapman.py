@@ -2,9 +2,9 @@
 codes.
 
 The Chapman-Shaoxing database (Zheng et al., Sci Data 7:48, 2020) as on figshare, collection 4560497: a CSV for each
-patient in ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with the rhythms. Its larger successor on
-PhysioNet (ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with codes in #Dx,
-and MAT files.
+patient in ECGDataDenoised or ECGData, in microvolts, and Diagnostics.xlsx with rhythm and other conditions. Its larger
+successor on PhysioNet (ecg-arrhythmia) and the sets of the PhysioNet/CinC Challenges 2020 and 2021: WFDB headers with
+codes in #Dx, and MAT files.
 """
 
 import csv
@@ -33,12 +33,16 @@ from toolbox.errors import DataError
 from toolbox.runs.outputs import begins, check_head
 
 NAME, RHYTHM = COLUMNS = ("FileName", "Rhythm")
+CONDITIONS = "Beat"  # needed for several labels a record
 HINT = "Diagnostics.xlsx as it is on figshare (collection 4560497)"
 DAMAGED = (BadZipFile, KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError)  # errors of openpyxl
 
 
-def read_rhythms(path: Path) -> Arrays:
-    """record (N,) and rhythm (N,), "" for an empty cell. Raises DataError for other tables and rhythms."""
+def read_labels(path: Path) -> Arrays:
+    """record (N,), rhythm (N,) and, if the workbook has them, conditions (N,), "" for an empty cell.
+
+    Raises DataError for other tables and rhythms.
+    """
     from openpyxl import load_workbook
 
     with reading(path):
@@ -51,18 +55,19 @@ def read_rhythms(path: Path) -> Arrays:
                 book.close()
         except DAMAGED as error:
             raise DataError(f"the workbook cannot be read: {error}", where=str(path), hint=HINT) from error
-    return _rhythms(rows, path)
+    return _labels(rows, path)
 
 
-def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
+def _labels(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
     names = [_text(cell) for cell in rows[0]] if rows else []
     if missing := [column for column in COLUMNS if column not in names]:
         there = f"there are {', '.join(filter(None, names))[:200]}" if any(names) else "the first row is empty"
         raise DataError(f"the workbook has no column {' and '.join(missing)}; {there}", where=str(path), hint=HINT)
-    places = [names.index(column) for column in COLUMNS]
-    found: dict[str, str] = {}
+    columns = [*COLUMNS, *[CONDITIONS] * (CONDITIONS in names)]
+    places = [names.index(column) for column in columns]
+    found: dict[str, list[str]] = {}
     for number, row in enumerate(rows[1:], 2):
-        name, rhythm = (_text(row[place]) if place < len(row) else "" for place in places)
+        name, rhythm, *others = (_text(row[place]) if place < len(row) else "" for place in places)
         rhythm = ALIASES.get(rhythm, rhythm)
         faults = (
             (not name and bool(rhythm), f"the {NAME} is empty"),
@@ -72,10 +77,11 @@ def _rhythms(rows: list[tuple[Any, ...]], path: Path) -> Arrays:
         if fault := next((text for is_so, text in faults if is_so), ""):
             raise DataError(fault, where=f"{path}, row {number}", hint="correct the row")
         if name:
-            found[name] = rhythm
+            found[name] = [rhythm, *others]
     if not found:
         raise DataError("the workbook has no rows", where=str(path), hint=HINT)
-    return {"record": np.array(list(found), str), "rhythm": np.array(list(found.values()), str)}
+    cells = dict(zip(("rhythm", "conditions"), zip(*found.values(), strict=True), strict=False))
+    return {"record": np.array(list(found), str)} | {name: np.array(own, str) for name, own in cells.items()}
 
 
 def _text(cell: object) -> str:
@@ -115,39 +121,64 @@ def load(request: Request) -> Data:
 
 
 def _diagnosed(plan: TwelveLeadPlan, arrays: Arrays, checksum: str, *, source: TwelveLeadFiles, key: str) -> Data:
-    """The records with the diagnoses of the challenge. Raises DataError for recordings without SNOMED CT codes."""
-    request = plan.request
-    if source.kind != WFDB:
-        what = f"--labels {request.options.labels} needs SNOMED CT codes, which the CSV files do not have"
-        raise DataError(
-            what, where=str(source.path), hint="WFDB records (ecg-arrhythmia of PhysioNet, or a challenge's)"
-        )
-    build = partial(chapman_records.read_codes, source)
-    found, _ = cached(request.cache / f"codes-v{VERSION}-{key}", build)
-    _report(arrays, {}, source, request)
-    codes = dict(zip(found["record"].tolist(), found["codes"].tolist(), strict=True))
-    texts = [codes[name].replace(" ", "") for name in arrays["record"].tolist()]
+    """The records with any number of diagnoses, by their SNOMED CT codes."""
+    request, names = plan.request, arrays["record"].tolist()
+    absent: dict[str, str] = {}
+    if source.kind == WFDB:
+        found, _ = cached(request.cache / f"codes-v{VERSION}-{key}", partial(chapman_records.read_codes, source))
+        codes = dict(zip(found["record"].tolist(), found["codes"].tolist(), strict=True))
+    else:
+        found, path, absent = _rows(arrays, source, request)
+        codes = _codes(found, path)
+    _report(arrays, absent, source, request)
+    texts = [codes.get(name, "").replace(" ", "") for name in names]
     classes: tuple[str, ...] = diagnoses.CLASSES
     of: Mapping[str, str | Sequence[str]] = diagnoses.OF_CODE
     if labels.is_file(request.options.labels):
         classes, of = diagnoses.of_file(request.options.labels)
         diagnoses.report(texts, of, request.options.labels, ",")
-    y, refused = diagnoses.labelled(texts, of, classes, ","), len(arrays["failed"])
-    return plan.with_labels(arrays, checksum, y, classes, source=SOURCES[WFDB], refused=refused)
+    y, known = diagnoses.labelled(texts, of, classes, ","), np.flatnonzero([name in codes for name in names])
+    if not len(known):
+        what = f"no record has {RHYTHM} and {CONDITIONS} in {LABELS}"
+        raise DataError(what, where=str(source.path), hint=HINT)
+    refused = len(arrays["failed"])
+    return plan.with_labels(arrays, checksum, y, classes, source=SOURCES[source.kind], refused=refused, known=known)
+
+
+def _codes(found: Arrays, path: Path) -> dict[str, str]:
+    """The SNOMED CT codes of the rows of the workbook with rhythm and conditions, by record. Raises DataError."""
+    if "conditions" not in found:
+        what = f"the workbook has no column {CONDITIONS}, which has the conditions besides the rhythm"
+        raise DataError(what, where=str(path), hint=HINT)
+    codes = {}
+    columns = (found[name].tolist() for name in ("record", "rhythm", "conditions"))
+    for name, rhythm, conditions in zip(*columns, strict=True):
+        try:
+            if rhythm and conditions:
+                codes[name] = diagnoses.codes_of(rhythm, conditions)
+        except ValueError as error:
+            raise DataError(f"{CONDITIONS} {error}", where=f"{path}, record {name}", hint="correct the row") from error
+    return codes
 
 
 def _labelled(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, dict[str, str]]:
     """The arrays with the rhythms of the workbook (for CSV), and the names without a match, with the reason."""
     if source.kind != CSV:
         return arrays, {}
-    path = _workbook(source, request)
-    labels, _ = cached(request.cache / f"labels-v{VERSION}-{fingerprint(path)}", partial(read_rhythms, path))
-    rhythms = dict(zip(labels["record"].tolist(), labels["rhythm"].tolist(), strict=True))
-    here = {*arrays["record"].tolist(), *arrays["failed"].tolist()}
-    absent = dict.fromkeys(sorted(here - rhythms.keys()), WITHOUT)
-    absent |= dict.fromkeys(sorted(rhythms.keys() - here), f"in {LABELS} without a recording")
+    found, _, absent = _rows(arrays, source, request)
+    rhythms = dict(zip(found["record"].tolist(), found["rhythm"].tolist(), strict=True))
     rhythm = np.array([rhythms.get(name, "") for name in arrays["record"].tolist()], str)
     return arrays | {"rhythm": rhythm}, absent
+
+
+def _rows(arrays: Arrays, source: TwelveLeadFiles, request: Request) -> tuple[Arrays, Path, dict[str, str]]:
+    """The rows of the workbook, its path, and the names without a match, with the reason."""
+    path = _workbook(source, request)
+    found, _ = cached(request.cache / f"workbook-v{VERSION}-{fingerprint(path)}", partial(read_labels, path))
+    here, there = {*arrays["record"].tolist(), *arrays["failed"].tolist()}, {*found["record"].tolist()}
+    absent = dict.fromkeys(sorted(here - there), WITHOUT)
+    absent |= dict.fromkeys(sorted(there - here), f"in {LABELS} without a recording")
+    return found, path, absent
 
 
 def _workbook(source: TwelveLeadFiles, request: Request) -> Path:

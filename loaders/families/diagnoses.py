@@ -9,6 +9,13 @@ physionetchallenges/evaluation-2021 at 09de852; four pairs count as one class, a
 diagnoses in that table are those of these statements. Its axis is a column of the table. Three are by meaning alone: SR
 is sinus rhythm, PVC a premature ventricular contraction (the challenge gives these records a code that it does not
 score), and NDT, NT_ and TAB_ are abnormal T waves.
+
+The conditions of the Chapman-Shaoxing database (column Beat of Diagnostics.xlsx) have the codes of
+ConditionNames_SNOMED-CT.csv in PhysioNet's ecg-arrhythmia 1.0.0, and where that differs those of the challenge's copy:
+low voltage of chest or limb leads is LQRSV, and LVHV has a code (dx_mapping_unscored.csv). This copy is the 10,247
+records without sinus irregularity; of its 19 diagnoses in the column Chapman_Shaoxing of that table 18 have the counts
+of these codes (STach has 1,568 records, and 12 in the table). In both, left front and left back bundle branch block
+are LBBB.
 """
 
 import logging
@@ -20,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loaders.families.labels import CODES as RHYTHMS
 from loaders.families.labels import read_pairs
 from toolbox.errors import DataError
 
@@ -45,13 +53,27 @@ STATEMENTS = {
 }  # fmt: skip
 AXES = {"LAD": "LAD ALAD", "RAD": "RAD ARAD"}
 CLASSES = tuple(sorted(CODES))
+# Code and conditions of the Chapman-Shaoxing database; those of the last line have none.
+CONDITIONS = {
+    "270492004": "1AVB", "195042002": "2AVB", "54016002": "2AVB1", "28189009": "2AVB2", "27885002": "3AVB",
+    "251173003": "ABI", "39732003": "ALS", "284470004": "APB", "164917005": "AQW", "47665007": "ARS",
+    "233917008": "AVB", "251199005": "CCR", "251198002": "CR", "428417006": "ERV", "164942001": "FQRS",
+    "698252002": "IDC IVB", "426995002": "JEB", "251164006": "JPT", "164909002": "LBBB LBBBB LFBBB",
+    "164873001": "LVH", "251146004": "LVQRSAL LVQRSCL LVQRSLL", "55827005": "LVHV",
+    "164865005": "MI MIBW MIFW MILW MISW", "164947007": "PRIE", "164912004": "PWC", "111975006": "QTIE",
+    "446358003": "RAH", "59118001": "RBBB", "89792004": "RVH", "429622005": "STDD", "164930006": "STE",
+    "428750005": "STTC", "164931005": "STTU", "164934002": "TWC", "59931005": "TWO", "164937009": "UW",
+    "11157007": "VB", "75532003": "VEB", "251180001": "VET", "13640000": "VFW", "17338001": "VPB",
+    "195060002": "VPE", "195101003": "WAVN", "74390002": "WPW",
+    "": "JPS LRRI NONE RAHV",
+}  # fmt: skip
 
 
 def _inverse(members: Mapping[str, str]) -> dict[str, str]:
     return {each: name for name, own in members.items() for each in own.split()}
 
 
-OF_CODE, OF_STATEMENT, OF_AXIS = map(_inverse, (CODES, STATEMENTS, AXES))
+OF_CODE, OF_STATEMENT, OF_AXIS, OF_CONDITION = map(_inverse, (CODES, STATEMENTS, AXES, CONDITIONS))
 
 
 def labelled(
@@ -66,6 +88,15 @@ def labelled(
         for code in text.split(separator):
             y[row, columns.get(code, [])] = 1
     return y
+
+
+def codes_of(rhythm: str, conditions: str) -> str:
+    """The SNOMED CT codes, with commas between them, of a record of the Chapman-Shaoxing database: its rhythm and its
+    conditions with blanks between them. Raises ValueError that quotes an unknown condition."""
+    if strange := [each for each in conditions.split() if each not in OF_CONDITION]:
+        raise ValueError(f"{strange[0][:40]!r} is none of {' '.join(OF_CONDITION)}")
+    found = [code for code, name in RHYTHMS.items() if name == rhythm]
+    return ",".join([*found, *filter(None, map(OF_CONDITION.__getitem__, conditions.split()))])
 
 
 def of_file(name: str, statements: Collection[str] = ()) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -93,9 +93,10 @@ class TwelveLeadPlan:
 
     def with_labels(
         self, arrays: Arrays, checksum: str, y: NDArray[np.int64], classes: tuple[str, ...], *, source: str = "",
-        refused: int = 0,
+        refused: int = 0, known: NDArray[np.int64] | None = None,
     ) -> Data:  # fmt: skip
         """The dataset of the arrays with any number of labels a record, y (R, K); `refused` records were unusable.
+        Labels are those of the `known` records, None for all.
 
         TEST_SEED draws the test records with each set of labels in proportion, among records without a label, too.
         Raises UsageError for a --label-map, DataError for an empty split.
@@ -104,9 +105,10 @@ class TwelveLeadPlan:
         if asked.label_map != TwelveLeadOptions.label_map:
             raise UsageError("--label-map is of one rhythm a record", where=where, hint="leave it out, or --labels")
         pick("unlabelled", UNLABELLED, asked.unlabelled)
-        parts = splits.divide(y, request.val_fraction, request.seed, test_seed=TEST_SEED, where=where)
-        *sides, drawn = parts
-        bare = int((y.sum(1) == 0).sum())
+        known = np.arange(len(y)) if known is None else known
+        *parts, drawn = splits.divide(y[known], request.val_fraction, request.seed, test_seed=TEST_SEED, where=where)
+        sides, unknown = [known[part] for part in parts], len(y) - len(known)
+        bare = int((y[known].sum(1) == 0).sum())
         if asked.unlabelled == "drop":
             sides = [side[y[side].sum(1) > 0] for side in sides]
         for name, side in zip(("training", "test"), (sides[0], sides[2]), strict=True):
@@ -119,6 +121,7 @@ class TwelveLeadPlan:
             f"records split at random, one a patient, stratified by labels, 80/20, seed {TEST_SEED} under every --seed"
         ]
         rule += [f"{refused:,} records that fail the checks in no side"] * (refused > 0)
+        rule += [f"{unknown:,} records whose labels are not known in no side"] * (unknown > 0)
         rule += [f"{bare:,} records without a label {UNLABELLED[asked.unlabelled]}"] * (bare > 0)
         spec = describe(
             request, "; ".join([*rule, drawn]) + crops.rule, samples=crops.samples, rate_hz=asked.rate,
@@ -126,7 +129,8 @@ class TwelveLeadPlan:
             source=source,
         )  # fmt: skip
         of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} {'|'.join(classes)}"
-        digest = hashlib.sha256(of.encode() + y.tobytes()).hexdigest()
+        labelled = y.tobytes() + (known.tobytes() if unknown else b"")
+        digest = hashlib.sha256(of.encode() + labelled).hexdigest()
         return Data(spec, rows[0], rows[1], lambda: rows[2], digest)
 
 

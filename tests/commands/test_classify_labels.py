@@ -284,6 +284,27 @@ def test_other_data_are_tested_on_the_classes_that_both_have_and_stand_beside_th
     assert_error(ended, 3, "the rows have no class of the run: D, E, F; its classes are A, B, C")
 
 
+def test_a_test_without_a_measurable_class_is_named_and_leaves_the_common_classes_of_the_others(
+    trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.folder / "root", tmp_path / "root")
+    run = tmp_path / "root/table/runs" / trained.run.name
+    whole = table(tmp_path / "whole.csv", 60, 4)
+    pd.read_csv(whole).assign(**dict.fromkeys(CLASSES, 1)).to_csv(tmp_path / "ones.csv", index=False)
+    for path in (whole, tmp_path / "ones.csv"):
+        flags = ("--root-dir", tmp_path / "root", "--version", 1, "--test-on", path, "--label-column", "A,B,C")
+        ended = carried_out(*COMMON, *flags, "--no-figures")
+        assert ended.code == 0, ended.err
+    tests = pd.read_csv(tmp_path / "root" / "transfer.csv").set_index("tested_on")
+    assert tests.loc[["table", "whole.csv", "ones.csv"], "common"].tolist() == [3, 3, 0]
+    for name in ("table", "whole.csv"):
+        assert tests.loc[name, "common_auroc"] == pytest.approx(tests.loc[name, "value"])
+    assert tests.loc["ones.csv", ["value", "common_auroc"]].isna().all()
+    lines = (run / "transfer.txt").read_text().splitlines()
+    assert [line.split()[1] for line in lines if "no class can be measured" in line] == ["ones.csv"]
+    assert "no class can be measured" in (run / "report.html").read_text()
+
+
 def test_rows_are_explained_for_a_class_that_they_have_or_that_is_predicted(
     trained: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ METRICS: dict[str, Metric] = {
     "mean_iou": Metric(),
     "frequency_weighted_iou": Metric(),
 }
+OF_RANKS = ("macro_auroc", "macro_average_precision")  # they need two classes
 BINS = 15  # of probabilities
 CALIBRATION_BOUNDS = {"brier": (0.0, 2.0), "nll": (0.0, np.inf)}  # of figures beyond 0 to 1
 LEAST = float(np.finfo(np.float32).tiny)  # in place of a probability rounded to 0
@@ -56,6 +57,11 @@ RULE = (
     f"A run counts as collapsed if, of K classes that occur, it predicts one for at least {100 * ONE_CLASS:.0f} % of"
     f" the rows, or if its macro F1 is below 1/K + {MARGIN}: 1/K is the most that a signal-blind guess can expect."
 )
+
+
+def defined(name: str, target: Array) -> bool:
+    """Whether rows of the classes `target` (N,) define a metric."""
+    return name not in OF_RANKS or len(np.unique(target)) > 1
 
 
 def confusion_matrix(target: Array, predicted: Array, classes: int, weight: Array | None = None) -> Array:

@@ -56,6 +56,13 @@ def lower_is_better(name: str) -> bool:
     return name in EVERY and EVERY[name].lower_is_better
 
 
+def defined(name: str, target: Array) -> bool:
+    """Whether rows with the labels `target` (N, K) define a metric."""
+    if name in MACRO:
+        return bool((target.any(0) & ~target.all(0)).any())
+    return name != "fmax" or bool(target.any())
+
+
 def thresholds(target: Array, scores: Array) -> Array:
     """The threshold (K,) of each class with the best F1 on these rows, where a row is positive from it on.
 

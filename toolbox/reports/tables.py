@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from toolbox import files, plain, terminal
-from toolbox.metrics import intervals, meanings
+from toolbox.metrics import intervals, labels, meanings
 from toolbox.runs.transfer import TransferTest
 
 OF_TESTS = [
     "trained on", "tested on", "rows", "records", "classes", "metric", "value", "95 % interval", "over common classes",
     "95 % interval", "run",
 ]  # fmt: skip
+NO_CLASS = "no class can be measured"  # of a test, in place of a figure over common classes
 OF_PATIENTS = ("", "gross", "95 % interval", "average", "95 % interval")
 WHYS = {intervals.UNDEFINED: "not defined", intervals.STILL: "does not vary"}
 log = logging.getLogger("commander")
@@ -103,7 +104,9 @@ def of_tests(tests: Sequence[TransferTest]) -> list[list[str]]:
     rows = []
     for test in tests:
         own = between(None if test.low is None else (test.low, test.high or 0), test.lacks)
-        common, ends = ("", "") if not test.common else (f"{shown(test.common_auroc)} of {test.common}", "n/a")
+        common, ends = (f"{shown(test.common_auroc)} of {test.common}", "n/a") if test.common else ("", "")
+        if not test.classes and test.metric in labels.MACRO:
+            common = NO_CLASS
         if test.common_low is not None:
             ends = between((test.common_low, test.common_high or 0))
         counts = [f"{test.rows:,}", f"{test.records:,}" if test.records else "not named", f"{test.classes}"]

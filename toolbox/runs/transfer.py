@@ -30,7 +30,8 @@ class TransferTest:
     """A test of a run: its data and that of the run, tested rows and records (0: not named), the number of classes
     that the headline `metric` is over, its value and 95 % interval (None, and the reason that it `lacks` one).
 
-    Of many labels a row also the macro AUROC over the `common` classes, which all tests of the run can measure.
+    Of many labels a row also the macro AUROC over the `common` classes, which all tests of the run can measure that can
+    measure a class at all.
     """
 
     run: str
@@ -64,12 +65,16 @@ def of_run(run: Path) -> list[TransferTest]:
 
 
 def _in_common(tests: Sequence[tuple[TransferTest, Predictions, list[str]]]) -> list[TransferTest]:
-    """The tests with their macro AUROC over the classes that all of them can measure, if there are several."""
+    """The tests with their macro AUROC over the classes that all of them can measure, if there are several.
+
+    A test that can measure no class has none, and takes none from the others.
+    """
     measurable = [{name for name, known in zip(names, _known(rows), strict=True) if known} for _, rows, names in tests]
-    common = set.intersection(*measurable) if len(tests) > 1 else set()
+    measuring = [own for own in measurable if own]
+    common = set.intersection(*measuring) if len(measuring) > 1 else set()
     found = []
-    for test, rows, names in tests:
-        if common:
+    for (test, rows, names), own in zip(tests, measurable, strict=True):
+        if common and own:
             some = rows.among([k for k, name in enumerate(names) if name in common])
             at = np.full(len(common), labels.THRESHOLD)
             of = (some.target, some.scores, some.loss, at)

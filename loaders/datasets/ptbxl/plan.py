@@ -36,7 +36,7 @@ SIDES = ("training", "validation", "test")
 class Records:
     """Records: `arrays` as in `twelve_lead.stored`, with record, the patient of each (R,), and their checksum; the
     fold of each (R,) from 1 on, and the number of `folds`; the `usable` ones, the number of `refused` ones of the
-    source, and `remarks` for the split rule."""
+    source, `remarks` for the split rule, and `published` as in `Data`."""
 
     arrays: Arrays
     checksum: str
@@ -45,6 +45,7 @@ class Records:
     usable: Indices
     refused: int = 0
     remarks: tuple[str, ...] = ()
+    published: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class StatementPlan:
         )  # fmt: skip
         of = f"{records.checksum} {twelve_lead.view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} "
         digest = hashlib.sha256(f"{of}{'|'.join(classes)}".encode() + y.tobytes() + records.fold.tobytes())
-        return Data(spec, rows[0], rows[1], lambda: rows[2], digest.hexdigest())
+        return Data(spec, rows[0], rows[1], lambda: rows[2], digest.hexdigest(), published=records.published)
 
     def _divided(self, records: Records, y: Indices) -> tuple[list[Indices], list[str]]:
         """The records of train, validation and test, and the rule."""

@@ -31,6 +31,7 @@ VERSION = 1  # raised when tables or records are read in another way
 SECONDS = 10
 WHOLE = {"1.0.3": 21_799, "1.0.1": 21_837}  # records of the versions
 NAMED = 3  # records, in a message
+PUBLISHED = "HR{:05}"  # record of this ecg_id in the sets of the PhysioNet/CinC Challenges
 
 
 def load(request: Request) -> Data:
@@ -58,7 +59,7 @@ def load(request: Request) -> Data:
     }  # fmt: skip
     records = Records(
         arrays, checksum, found["strat_fold"][there], FOLDS,
-        np.flatnonzero(sound), len(y) - int(sound.sum()), _remarks(found, there, sound),
+        np.flatnonzero(sound), len(y) - int(sound.sum()), _remarks(found, there, sound), PUBLISHED,
     )  # fmt: skip
     return plan.data(records, classes, y[there])
 

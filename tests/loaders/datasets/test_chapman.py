@@ -98,7 +98,7 @@ def quality(root: Path) -> dict[str, str]:
 
 
 def test_the_rhythms_of_the_workbook_are_those_of_the_paper(shared: Callable[[str], Path]) -> None:
-    found = chapman.read_rhythms(shared(METADATA) / "Diagnostics.xlsx")
+    found = chapman.read_labels(shared(METADATA) / "Diagnostics.xlsx")
     counts = np.unique(found["rhythm"], return_counts=True)
     assert dict(zip(*(each.tolist() for each in counts), strict=True)) == OF_THE_PAPER
     assert len(set(found["record"].tolist())) == 10_646
@@ -464,10 +464,51 @@ def test_records_without_a_diagnosis_are_left_out_or_kept(tmp_path: Path) -> Non
         )
 
 
-def test_csv_files_have_no_codes_and_a_map_of_rhythms_is_not_for_diagnoses(
+BEATS = ("NONE", "RBBB LFBBB", "TWC TWO", "APB", "LVQRSCL IDC", "JPS LRRI", "")
+
+
+def test_csv_files_have_the_diagnoses_of_rhythm_and_conditions(few: Path, tmp_path: Path) -> None:
+    rows = [(name, rhythm, beat) for (name, rhythm), beat in zip(FEW.items(), BEATS, strict=True)]
+    write_labels(few / "Diagnostics.xlsx", [*rows, ("MUSE_99", "SB", "VPB")])
+    data = load(tmp_path, few, labels="challenge", unlabelled="keep", val_fraction=0.0)
+    rhythms = {"AFIB": {"AF"}, "ST": {"STach"}, "SVT": set(), "SB": {"SB"}, "SR": {"NSR"}, "SA": {"SA"}, "AF": {"AFL"}}
+    others = (set(), {"RBBB", "LBBB"}, {"TAb", "TInv"}, {"PAC"}, {"LQRSV", "NSIVCB"}, set())
+    expected = {name: rhythms[rhythm] | own for (name, rhythm, _), own in zip(rows, others, strict=False)}
+    found = {
+        str(name): {data.spec.classes[k] for k in np.flatnonzero(y)}
+        for side in (data.train, data.test)
+        for name, y in zip(side.record, side.y, strict=True)
+    }
+    assert found == expected
+    assert "1 records whose labels are not known in no side" in data.spec.split_rule
+    assert quality(tmp_path) == {"MUSE_99": "in Diagnostics.xlsx without a recording"}
+
+
+def test_a_map_of_codes_reads_csv_files_too(few: Path, tmp_path: Path) -> None:
+    rows = [(name, rhythm, beat) for (name, rhythm), beat in zip(FEW.items(), BEATS, strict=True)]
+    write_labels(few / "Diagnostics.xlsx", rows)
+    slow = [name for name, rhythm, beat in rows if rhythm == "SB" and beat]
+    wide = [name for name, _, beat in rows if "RBBB" in beat]
+    (tmp_path / "mine.csv").write_text("426177001,slow\n59118001,wide\n164909002,wide\n")
+    data = load(tmp_path, few, labels=str(tmp_path / "mine.csv"), unlabelled="keep", val_fraction=0.0)
+    assert data.spec.classes == ("slow", "wide")
+    for k, names in enumerate((slow, wide)):
+        there = [str(name) for side in (data.train, data.test) for name in side.record[side.y[:, k] == 1]]
+        assert sorted(there) == sorted(names)
+
+
+def test_a_workbook_without_conditions_or_with_an_unknown_one_is_refused_for_diagnoses(
     few: Path, recorded: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"--labels challenge needs SNOMED CT codes, .* Try: WFDB records"):
+    write_labels(few / "Diagnostics.xlsx", [*FEW.items()], ("FileName", "Rhythm"))
+    assert len(load(tmp_path, few, val_fraction=0.0).train)
+    with pytest.raises(DataError, match=r"no column Beat, .*Diagnostics.xlsx"):
+        load(tmp_path, few, labels="challenge")
+    write_labels(few / "Diagnostics.xlsx", [(name, rhythm, "RBBB RBB") for name, rhythm in FEW.items()])
+    with pytest.raises(DataError, match=r"Beat 'RBB' is none of 1AVB .*record MUSE_0"):
+        load(tmp_path, few, labels="challenge")
+    write_labels(few / "Diagnostics.xlsx", [(name, rhythm, "") for name, rhythm in FEW.items()])
+    with pytest.raises(DataError, match="no record has Rhythm and Beat"):
         load(tmp_path, few, labels="challenge")
     with pytest.raises(CommanderError, match="--label-map is of one rhythm a record"):
         load(tmp_path, recorded, labels="challenge", label_map="rhythm11")

@@ -1,11 +1,13 @@
 """The diagnoses that several databases share: each code and statement is of one class, and means the same there."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers import ptbxl
+from loaders.datasets import chapman
 from loaders.datasets.ptbxl import tables
 from loaders.families import diagnoses
 from loaders.families.labels import CODES as OF_RHYTHMS
@@ -45,6 +47,32 @@ def test_records_of_ptb_xl_have_the_classes_of_their_statements_and_axis(tmp_pat
     assert [{classes[k] for k in np.flatnonzero(row)} for row in y] == [
         {"NSR"}, {"AF", "LAD"}, {"NSR", "TAb", "RAD"}, {"LBBB"}, {"PVC", "NSR", "LAD"}, {"NSR", "RAD"},
     ]  # fmt: skip
+
+
+# The column Chapman_Shaoxing of dx_mapping_scored.csv, without STach, which has 1,568 records and 12 in that table.
+OF_THE_CHALLENGE = {
+    "AF": 1780, "AFL": 445, "IAVB": 247, "LAD": 382, "LBBB": 205, "LPR": 12, "LQRSV": 249, "LQT": 57, "NSIVCB": 235,
+    "NSR": 1826, "PAC": 258, "PVC": 294, "QAb": 235, "RAD": 215, "RBBB": 454, "SB": 3889, "TAb": 1876, "TInv": 157,
+}  # fmt: skip
+
+
+def test_conditions_of_chapman_have_the_counts_of_the_challenge_s_copy(shared: Callable[[str], Path]) -> None:
+    found = chapman.read_labels(shared("chapman-metadata") / "Diagnostics.xlsx")
+    there = found["rhythm"] != "SA"  # which the copy lacks
+    rows = zip(found["rhythm"][there].tolist(), found["conditions"][there].tolist(), strict=True)
+    texts = [diagnoses.codes_of(rhythm, conditions) for rhythm, conditions in rows]
+    assert len(texts) == 10_247
+    counts = diagnoses.labelled(texts, diagnoses.OF_CODE, diagnoses.CLASSES, ",").sum(0).tolist()
+    positive = {name: count for name, count in zip(diagnoses.CLASSES, counts, strict=True) if count}
+    assert positive == OF_THE_CHALLENGE | {"STach": 1568}
+
+
+def test_the_codes_of_a_record_are_those_of_its_rhythm_and_conditions() -> None:
+    assert diagnoses.codes_of("SB", "RBBB IVB") == "426177001,59118001,698252002"
+    assert diagnoses.codes_of("AVNRT", "NONE").split(",") == ["233896004", "251166008"]
+    assert diagnoses.codes_of("SVT", "JPS LRRI") == "426761007"
+    with pytest.raises(ValueError, match="'AVBB' is none of 1AVB"):
+        diagnoses.codes_of("SB", "RBBB AVBB")
 
 
 def map_of(folder: Path, text: str, name: str = "mine.csv") -> str:

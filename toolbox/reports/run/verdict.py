@@ -219,9 +219,9 @@ def _doubts(material: Material) -> list[str]:
         found.append(f"{shared:,} test rows are also rows of train or validation")
     elif "shared_rows" in results and shared is None:
         found.append("it is not known how many test rows the run was trained on")
-    if overlap.get("known_records"):
-        unit = meanings.unit(material.spec.view)
-        found.append(f"{len(overlap['known_records']):,} tested {unit}s were trained or validated on")
+    for names, unit in (("known_records", meanings.unit(material.spec.view)), ("published_records", "record")):
+        if known := overlap.get(names):
+            found.append(f"{len(known):,} tested {unit}s were trained or validated on")
     matrix = material.test.get("confusion_matrix")
     if matrix is not None and not material.detects and (why := classification.why(np.array(matrix))):
         found.append(f"the network has collapsed: {why}")

@@ -89,6 +89,24 @@ def test_a_zip_is_the_same_data_as_its_folder(folder: Path, tmp_path: Path) -> N
             assert words in line
 
 
+def test_the_samples_are_on_disk_once_whatever_labels_and_rows_are_read(own: Path, tmp_path: Path) -> None:
+    def stored() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "ptbxl" / "cache").rglob("samples.npy")}
+
+    load(tmp_path, own)
+    before = stored()
+    assert len(before) == 1
+    for how in ({"unlabelled": "keep"}, {"leads": "V1,II"}, {"normalise": "record"}, {"crops": "2.5s"}, {"seed": 7}):
+        load(tmp_path, own, labels="all", **how)
+    ptbxl.write_tables(own, [ptbxl.row(k) | {"scp_codes": "{'NORM': 100.0, 'SR': 0.0}"} for k in range(ptbxl.RECORDS)])
+    for labels in (*ptbxl.SETS, "challenge"):
+        load(tmp_path, own, labels=labels, unlabelled="keep")
+    assert stored() == before
+    for labels in ("super", "all"):
+        load(tmp_path, own, labels=labels, filter="baseline")
+    assert len(stored()) == 2
+
+
 def test_leads_filters_and_normalisation_are_those_of_other_twelve_lead_records(folder: Path, tmp_path: Path) -> None:
     whole = load(tmp_path, folder).train.x
     data = load(tmp_path, folder, leads="V1,II", normalise="center")
