@@ -37,8 +37,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="eval evaluate test-only eval-only evaluate-only", tags="of-one-run"),
         Flag("--test-on", COMMAND, "test a run on all rows of another file or dataset, or NAME=FILE with the dataset "
              "whose layout it has, and report the rows that it was trained or validated on", metavar="WHAT"),
-        Flag("--predict", COMMAND, "classify with a trained run the beats of recordings (WFDB .hea, EDF, BDF, text "
-             "tables, folders, a RECORDS list) or new rows (CSV, TSV, Parquet, NPZ, NPY)", metavar="FILE", nargs="+",
+        Flag("--predict", COMMAND, "classify with a trained run recordings or their beats (WFDB .hea, EDF, BDF, text "
+             "tables, folders, a RECORDS list), or new rows (CSV, TSV, Parquet, NPZ, NPY)", metavar="FILE", nargs="+",
              mode=USE, view="signal", elsewhere="infer inference pred"),
         Flag("--explain", COMMAND, "attribution of a trained run's predictions, with checks (--list explainers)",
              metavar="METHOD", choices="explainers", mode=USE),
@@ -219,7 +219,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--macro-over", REPORT, "classes of macro F1 by patient (default N,S,V,F if the data has them, else all)",
              metavar="C,C,...", used_by="compare report", tags="one-label"),
         Flag("--from", REPORT, "start of scoring in each record, as 5:00 for EC57's learning period (default 0:00)",
-             metavar="TIME", check=TIME, used_by="predict", tags="recording"),
+             metavar="TIME", check=TIME, used_by="predict", tags="recording of-beats"),
         Flag("--calibrate", REPORT, "temperature fitted on validation rows (of many labels a line on the logit of each "
              "class), and calibration with and without it", type=bool, used_by="predict export cite", tags="output"),
         Flag("--cost", REPORT, "time of a row, and rows a second", type=bool, identifies=False, tags="output"),
@@ -234,9 +234,9 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
         Flag("--from-export", COMMAND, "folder of --export with the network, in place of a run", metavar="DIR",
              command="predict", elsewhere="exported model-dir model-file onnx safetensors"),
         Flag("--read-as", COMMAND, "rows (of CSV, TSV, Parquet, NPZ, NPY) or recordings (default rows for a run whose "
-             "rows are not cut from recordings)", metavar="WHAT", choices="inputs", command="predict"),
+             "rows are no records and not cut from them)", metavar="WHAT", choices="inputs", command="predict"),
         Flag("--beats", COMMAND, "where the beats are: detect, or the ending of annotation files, such as atr",
-             metavar="HOW", default="detect", command="predict", tags="recording",
+             metavar="HOW", default="detect", command="predict", tags="recording of-beats",
              check=Check("detect or the letters of a file's ending", str.isalnum)),
         Flag("--unit", COMMAND, "unit of recordings that state none: mV, uV, V, or steps such as 200/mV (default mV)",
              metavar="U", command="predict", tags="recording"),

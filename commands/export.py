@@ -250,7 +250,7 @@ def _output(network: TrainedNetwork) -> dict[str, Any]:
 
 
 def _data(trained: TrainedRun, spec: DataSpec) -> dict[str, Any]:
-    """Source, licence, split protocol and size of the data; names of records only if recordings can be predicted."""
+    """Source, licence, split protocol and size of the data; names of records only for runs on beats of recordings."""
     stored = trained.config["data"]
     rows = {side: stored.get(f"{side}_rows") for side in LEARNED}
     records = {side: len(names) for side in LEARNED if (names := stored.get(f"{side}_records"))}

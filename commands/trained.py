@@ -103,20 +103,21 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def scores(self, batches: Iterable[Sequence[Tensor]]) -> NDArray[np.float32]:
-        """Probabilities (N, K), as trained, of batches of rows (B, ...) and, if the network has features, these (B, F).
-
-        With the decision weights; of many labels each class has its own.
-        """
+        """`decided` (N, K), as trained, of batches of rows (B, ...) and, if the network has features, these (B, F)."""
         found, rows = np.empty((0, len(self.spec.classes)), np.float32), 0
         for inputs in batches:
-            logits = self.model(*(each.to(self.device) for each in inputs))
-            of_row = probabilities if self.spec.many_labels else _softmax
-            part = of_row(logits, self.decision).cpu().numpy()
+            part = self.decided(self.model(*(each.to(self.device) for each in inputs))).cpu().numpy()
             if rows + len(part) > len(found):  # small parts that stay would split the memory of the large ones for good
                 found = np.concatenate([found[:rows], np.empty((rows + len(part), part.shape[1]), np.float32)])
             found[rows : rows + len(part)] = part
             rows += len(part)
         return found[:rows]
+
+    def decided(self, logits: Tensor) -> Tensor:
+        """Probabilities (B, K) of logits (B, K), with the decision weights; of many labels each class has its own."""
+        if self.spec.many_labels:
+            return probabilities(logits, self.decision)
+        return decided(logits, self.decision).softmax(1)
 
     @property
     def thresholds(self) -> NDArray[np.float64]:
@@ -297,11 +298,6 @@ def decision_weights(flags: Flags, spec: DataSpec, device: torch.device) -> Tens
     """The decision weights (K,) of the flags on the device, None without them."""
     weights = build.by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     return None if weights is None else weights.to(device)
-
-
-def _softmax(logits: Tensor, decision: Tensor | None) -> Tensor:
-    """The decided probabilities (N, K) of one label a row."""
-    return decided(logits, decision).softmax(1)
 
 
 def _task_of(flags: Flags, spec: DataSpec | None) -> type[Task]:

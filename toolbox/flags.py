@@ -29,6 +29,7 @@ TAGS = {
     "batches": "decides the batches and the device that computes them",
     "divides": "decides which rows train, validate and test",
     "network": "decides which network is built",
+    "of-beats": "is of the beats of a recording, not of whole recordings",
     "of-one-run": "selects the run of a command; hints of single runs name it",
     "one-label": "is of rows with one class each, not of many labels a row",
     "optimizer": "its default depends on the optimizer",

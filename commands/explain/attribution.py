@@ -34,7 +34,7 @@ from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 PREDICTED, TRUE = "predicted", "true"  # the explained class of each row, unless --explain-class names one class
 COVER_S, COVERED = 0.1, 7  # covered by occlusion: s of a lead, or a square, a 49th of a picture
-EMPTY = "their maps are zero or constant: their pictures are empty, and the checks leave them out"
+EMPTY = "they are zero or constant: their pictures are empty, and the checks leave them out"
 UNTRAINED = "rank correlation with the maps of the untrained network; near 1 the maps show the row, not the training"
 VALUES = 2**21  # at most, in all checked rows together: pictures are costly
 ORDERS, ORDERS_OF_PICTURES = 5, 2  # random orders of removal
@@ -131,6 +131,9 @@ def load(trained: TrainedRun) -> Subject:
     model = build.network(flags, data.spec).to(device)
     checkpoints.load_weights(model, state["model"], str(path))
     rows = data.test if flags.explain_rows == "test" else data.val
+    if not len(rows):
+        hint = "--explain-rows test, or a run with --val-fraction"
+        raise UsageError("the run has no validation rows", where=str(run.path), hint=hint)
     at = trained.network().thresholds if data.spec.many_labels else None
     return Subject(flags, run, which, state["epoch"], data, rows, methods.prepared(model), device, at)
 
@@ -205,8 +208,8 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
     """Run every check that applies to the attribution."""
     marked = np.flatnonzero(seen.marked)
     empty = len(seen.which) - len(marked)
-    values: dict[str, Any] = {"rows": len(seen.which), "rows_with_nothing_marked": empty}
-    sentences = [Doubt("Nothing marked", f"{empty} of {len(seen.which)} rows", EMPTY)] if empty else []
+    values: dict[str, Any] = {"maps": len(seen.which), "maps_with_nothing_marked": empty}
+    sentences = [Doubt("Nothing marked", f"{empty} of {len(seen.which)} maps", EMPTY)] if empty else []
     if not len(marked):
         return Checked(values, sentences)
     some = _some(seen, marked)
@@ -218,7 +221,7 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
     sentences.append(Doubt("Weights reinitialised", figure, UNTRAINED))
     sentences.append(_curve("Deletion", areas["deletion"], areas["random_deletion"], falls=True))
     sentences.append(_curve("Insertion", areas["insertion"], areas["random_insertion"], falls=False))
-    values["rows_checked"] = len(some.which)
+    values["maps_checked"] = len(some.which)
     values["weights"] = {"layers_new": parts, "rank_correlation": correlations}
     values |= {f"{name}_area": float(area.mean()) for name, area in areas.items()}
     if subject.flags.explain == "integrated-gradients":
@@ -226,12 +229,12 @@ def doubt(subject: Subject, seen: Seen, stop: StopRequest) -> Checked:
             subject.model, some.inputs, some.target, attribution=some.attribution, blank=some.blank
         )
         values["completeness"] = {"median": float(np.median(missed)), "worst": float(missed.max())}
-        meaning = f"part of the difference of the logits that the maps miss, median row; worst row {missed.max():.2%}"
+        meaning = f"part of the difference of the logits that the maps miss, median map; worst map {missed.max():.2%}"
         sentences.append(Doubt("Completeness", f"{np.median(missed):.2%}", meaning))
     if seen.near is not None and seen.room is not None:
         shares, times = checks.at_qrs(seen.attribution.cpu().numpy(), seen.near, seen.room)
         known, explained = int((~np.isnan(shares)).sum()), seen.target.cpu().numpy()
-        values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "rows": known}
+        values["qrs"] = {"share": _mean(shares), "share_of_time": _mean(times), "maps": known}
         classes = {name: explained == k for k, name in enumerate(subject.data.spec.classes)}
         sentences.append(_qrs(shares, times, classes))
     if subject.flags.explain_random_labels:
@@ -249,7 +252,7 @@ def _curve(name: str, area: Array, chance: Array, *, falls: bool) -> Doubt:
     how = "removed" if falls else "added to a blank row"
     meaning = (
         f"area below the probability of the class while pieces are {how}, most marked first, against random order;"
-        f" {'lower' if falls else 'higher'} in {better:.0%} of the {len(area)} rows"
+        f" {'lower' if falls else 'higher'} in {better:.0%} of the {len(area)} maps"
     )
     return Doubt(name, f"{area.mean():.2f} against {chance.mean():.2f}", meaning)
 

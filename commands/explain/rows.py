@@ -20,6 +20,7 @@ from toolbox.errors import ResourceError, UsageError
 from toolbox.explain import methods
 from toolbox.flags import Flags, words
 from toolbox.plain import NOTICE
+from toolbox.registry import pick
 from toolbox.reports import explanation, plots, tables
 from toolbox.reports.explanation import Example
 from toolbox.reports.run import ending
@@ -46,14 +47,18 @@ def explain(given: Mapping[str, Any], stop: StopRequest) -> None:
         raise UsageError(what, where=str(run.path), hint="a run that was trained with --task classify")
     if trained.spec.many_labels:
         _check_many_labels(flags)
+    own = [attribution.PREDICTED] if trained.spec.many_labels else [*EXPLAINED]
+    pick("explain-class", dict.fromkeys((*own, *trained.spec.classes)), flags.explain_class)
     methods.check(flags.explain)
     trained.note_short_run()
     with run.locked(), devices.enough_memory(flags.batch_size):
         subject = attribution.load(trained)
         probabilities = subject.probabilities()
         chosen = (_of_labels if trained.spec.many_labels else _chosen)(subject, probabilities)
+        if not chosen:
+            raise _nothing(subject, probabilities)
         which, said = (np.array(each, int) for each in zip(*(own[:2] for own in chosen), strict=True))
-        log.info("%s of %d rows of %s", flags.explain, len(which), flags.explain_rows)
+        log.info("%s of %d rows of %s", flags.explain, _count(subject, which), flags.explain_rows)
         seen = attribution.attribute(subject, which, said)
         found = attribution.doubt(subject, seen, stop)
         values = _write(subject, seen, found, [group for *_, group in chosen], probabilities[which])
@@ -110,6 +115,22 @@ def _of_labels(subject: Subject, probabilities: Array) -> Chosen:
     return chosen
 
 
+def _nothing(subject: Subject, probabilities: Array) -> UsageError:
+    """The error of rows without the class of --explain-class, true or predicted; of any class without the flag."""
+    flags, classes = subject.flags, subject.data.spec.classes
+    of = flags.explain_class if flags.explain_class in classes else "any class"
+    what = f"no row of {flags.explain_rows} has {of}, and of none it is predicted"
+    having = (subject.rows.y == 1) | (probabilities >= subject.thresholds)
+    known = [classes[k] for k in np.argsort(-having.sum(0), kind="stable") if having[:, k].any()]
+    hint = f"--explain-class {known[0]}" if known else "--explain-rows test, or another run"
+    return UsageError(what, where=str(subject.run.path), hint=hint)
+
+
+def _count(subject: Subject, which: Array) -> int:
+    """The number of different rows among `which`: a row may be explained for several classes, or on several charts."""
+    return len(np.unique(subject.rows.index[which]))
+
+
 def _among(subject: Subject) -> tuple[Array, bool]:
     """The rows that are chosen from, and whether --records names so few that all of them are shown."""
     names = words(subject.flags.records)
@@ -161,11 +182,15 @@ def _write(subject: Subject, seen: Seen, found: Checked, groups: Sequence[str], 
             x=seen.inputs[0].cpu().numpy(),
         ),
     )
+    shown, explained = _count(subject, seen.which), EXPLAINED.get(flags.explain_class, flags.explain_class)
+    if spec.many_labels and flags.explain_class == attribution.PREDICTED:
+        explained = CHOSEN
+    more = f"; {len(examples):,} pictures" if len(examples) > shown else ""
     facts = {
         "run": f"{run.path.name}, {subject.checkpoint} checkpoint, of epoch {subject.epoch}",
         "method": f"{flags.explain}: {methods.told(flags.explain)}",
-        "explained": CHOSEN if spec.many_labels else EXPLAINED.get(flags.explain_class, flags.explain_class),
-        "rows": f"{len(examples)} of {len(subject.rows):,} of {SIDES[flags.explain_rows]}",
+        "explained": explained,
+        "rows": f"{shown:,} of {_count(subject, np.arange(len(subject.rows))):,} of {SIDES[flags.explain_rows]}{more}",
         "split": spec.split_rule,
         "data": f"{spec.source}; {spec.licence}",
     }
@@ -231,6 +256,7 @@ def _examples(subject: Subject, seen: Seen, groups: Sequence[str], probabilities
             group=group,
             picture=f"row_{index}.png" if alone else f"row_{index}_{place + 1}.png",
             marked=bool(marked[place]),
+            many_labels=subject.thresholds is not None,
         )
         examples.append(example)
     return examples

@@ -1,5 +1,7 @@
 """--predict: finds the beats of recordings, classifies them with a trained run, and writes the results.
 
+Recordings of a run whose rows are whole records are classified by `records`, in the same steps.
+
 <folder>/<recording>/    <recording>.pred (WFDB annotations), .csv, .json, .txt, .html
 <folder>/                index.html, summary.csv and, for recordings with annotations, score.json
 
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from numpy.typing import NDArray
 
 import args
 from commands import build, choices, export
+from commands.predict import decisions
+from commands.predict.records import RecordClassifier
 from commands.trained import TrainedNetwork, TrainedRun
 from loaders import BY_DEFAULT
 from loaders.base import DataSpec
@@ -30,7 +34,7 @@ from toolbox import devices, files, plain, terminal
 from toolbox.ecg import beat_list, matching, rpeaks
 from toolbox.ecg.beat_list import Beats
 from toolbox.errors import CommanderError, DataError, UsageError
-from toolbox.flags import Flags, seconds
+from toolbox.flags import Flags, flag_name, seconds
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction
 from toolbox.reports.run import ending
@@ -39,12 +43,32 @@ from toolbox.runs.outputs import Claim
 from trainer import PREDICT_ROWS
 
 # Without --dataset, the run is searched in these datasets, in this order.
-AMONG = dict.fromkeys((*BY_DEFAULT, *row_forms.cut_from_recordings()))
+AMONG = dict.fromkeys((*BY_DEFAULT, *row_forms.cut_from_recordings(), *row_forms.whole_records()))
 DETECT = "detect"
-ENDINGS = (".pred", ".csv", ".html", ".txt", ".json")  # of the files of a recording
+LEFT = "leave it out"
 log = logging.getLogger("commander")
 Samples = NDArray[np.int64]
 Symbols = Mapping[str, Sequence[str]]
+
+
+class Predictor(Protocol):
+    """A trained network for recordings: `endings` of the files of a recording, and the beginning of a `title`."""
+
+    @property
+    def network(self) -> TrainedNetwork: ...
+    @property
+    def endings(self) -> Sequence[str]: ...
+    @property
+    def title(self) -> str: ...
+
+    def found(self, recording: Recording, flags: Flags) -> Any:
+        """The predictions of a recording, for `write`. Raises CommanderError."""
+
+    def write(self, found: Any, place: Claim, flags: Flags) -> dict[str, Any]:
+        """Write the files of a recording into its `place`; returns its summary."""
+
+    def rows(self, done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A row of summary.csv for each summary."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,20 @@ class Classifier:
     network: TrainedNetwork
     form: row_forms.RowForm
     symbols: Callable[[], Symbols]
+    endings: ClassVar[Sequence[str]] = (".pred", ".csv", ".html", ".txt", ".json")
+    title: ClassVar[str] = "Beats classified"
+
+    def found(self, recording: Recording, flags: Flags) -> tuple[Recording, Lead, Beats, list[str]]:
+        """The recording at the rate of its lead, and `_classified`."""
+        lead, beats, doubts = _classified(self, recording, flags)
+        return recording.timed_as(lead), lead, beats, doubts
+
+    def write(self, found: tuple[Recording, Lead, Beats, list[str]], place: Claim, flags: Flags) -> dict[str, Any]:
+        start_s = seconds(getattr(flags, "from"))
+        return _write(self, *found[:3], place, how=flags.beats, doubts=found[3], start_s=start_s)
+
+    def rows(self, done: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return prediction.rows(done, self.network.spec.classes)
 
     def scores(self, leads: Sequence[Lead], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Probabilities (N, K) of the beats at `peaks` (N,), and whether each points up in the first lead (N,)."""
@@ -88,33 +126,41 @@ def _batches(
         yield first, np.concatenate(kept)
 
 
-def load(trained: TrainedRun) -> Classifier:
+def load(trained: TrainedRun) -> Predictor:
     """The classifier of a run, with the best checkpoint or the one of --resume.
 
     Raises UsageError for a run of charts or of a detector, or typed flags that differ from the run's, CheckpointError.
     """
     flags, spec = trained.flags, trained.spec
     trained.check_unchanged()
-    form = _form(flags, spec, trained.run.path)
+    form = _form(flags, spec, trained.run.path, trained.typed)
     trained.note_short_run()
-    return Classifier(trained.network(), form, partial(row_forms.symbols_of, spec.name, flags.label_map))
+    network = trained.network()
+    if form is None:
+        decisions.check_fixed(network, trained.run)
+        return RecordClassifier(network)
+    return Classifier(network, form, partial(row_forms.symbols_of, spec.name, flags.label_map))
 
 
-def _exported(folder: Path, given: Mapping[str, Any]) -> Classifier:
+def _exported(folder: Path, given: Mapping[str, Any]) -> Predictor:
     """The classifier of a folder of --export. Raises as `load`."""
     network, symbols = export.opened(folder, given, of_input=args.FLAGS.names("recording"))
-    return Classifier(network, _form(network.flags, network.spec, folder), lambda: symbols)
+    form = _form(network.flags, network.spec, folder, given)
+    return RecordClassifier(network) if form is None else Classifier(network, form, lambda: symbols)
 
 
-def _form(flags: Flags, spec: DataSpec, where: Path) -> row_forms.RowForm:
-    """The form of a run's rows. Raises UsageError for rows that no recording has."""
+def _form(flags: Flags, spec: DataSpec, where: Path, typed: Mapping[str, Any]) -> row_forms.RowForm | None:
+    """The form of a run's rows of beats, None for whole records. Raises UsageError for rows that no recording has."""
     if spec.image:
         raise choices.of_charts(str(where))
-    form = row_forms.form_of(spec.name, build.options_for(spec.name, flags))
+    whole = spec.name in row_forms.whole_records()
+    form = None if whole else row_forms.form_of(spec.name, build.options_for(spec.name, flags))
+    if odd := [flag_name(name) for name in args.FLAGS.names("of-beats") if name in typed and whole]:
+        raise UsageError(f"{odd[0]} is of beats, the rows of the run are whole records", where=str(where), hint=LEFT)
     if flags.task != "classify":
         what = "--predict needs a classifier, this run was trained with --task detect"
         raise UsageError(what, where=str(where), hint="a run that was trained with --task classify")
-    if spec.many_labels:
+    if spec.many_labels and not whole:
         what = "--predict of recordings needs one class a beat, the run has many labels a row"
         raise UsageError(what, where=str(where), hint="--read-as rows")
     return form
@@ -133,22 +179,22 @@ def predict(given: Mapping[str, Any]) -> None:
     paths, failed = _find(flags.predict)
     run = None
     if flags.from_export:
-        classifier = _exported(Path(flags.from_export), given)
+        predictor = _exported(Path(flags.from_export), given)
     else:
         trained = TrainedRun.open(given, among=tuple(AMONG), of_input=args.FLAGS.names("recording"))
-        run, classifier = trained.run, load(trained)
-    network = classifier.network
+        run, predictor = trained.run, load(trained)
+    network = predictor.network
     folder = Path(flags.out or network.origin / "predict")
     log.info("%s, %s checkpoint, of epoch %d", network.run, network.checkpoint, network.epoch)
     with outputs.locked(folder) if flags.out or not run else run.locked(), devices.enough_memory(PREDICT_ROWS):
-        index, places = _claims(folder, paths)
-        done = _each(classifier, paths, places, flags, failed)
+        index, places = _claims(folder, paths, predictor.endings)
+        done = _each(predictor, paths, places, flags, failed)
         index.take()
-        title = f"Beats classified by {network.run}, {network.checkpoint} checkpoint"
-        classes, rule = network.spec.classes, network.spec.split_rule
-        values = prediction.write(folder, done, failed, classes=classes, title=title, rule=rule)
+        title = f"{predictor.title} by {network.run}, {network.checkpoint} checkpoint"
+        table, rule = predictor.rows(done), network.spec.split_rule
+        values = prediction.write(folder, done, failed, table=table, title=title, rule=rule)
     pages = plain.lines(ending.paths({"page": folder / "index.html", "files": folder}))
-    terminal.answer(values, always=prediction.table(done, classes), at_terminal=pages, as_json=flags.json)
+    terminal.answer(values, always=prediction.table(table), at_terminal=pages, as_json=flags.json)
     if failed:
         what = f"{len(failed)} of {len(failed) + len(done)} recordings could not be predicted; each has a line above"
         raise DataError(what, where=str(folder), hint="mend them and predict only them, the others are done")
@@ -175,20 +221,18 @@ def _pass_over(path: Path, error: CommanderError, failed: list[dict[str, str]], 
 
 
 def _each(
-    classifier: Classifier, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
+    predictor: Predictor, paths: Sequence[Path], places: Sequence[Claim], flags: Flags, failed: list[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """Write the files of each usable recording; returns their summaries."""
-    done, start_s = [], seconds(getattr(flags, "from"))
+    done = []
     bar = terminal.bar(iterable=paths, desc="recordings", unit="recording", disable=len(paths) == 1, leave=False)
     for path, place in zip(bar, places, strict=True):
         try:
-            recording = recordings.open_recording(path, rate_hz=flags.rate_hz)
-            lead, beats, doubts = _classified(classifier, recording, flags)
-            recording = recording.timed_as(lead)
+            found = predictor.found(recordings.open_recording(path, rate_hz=flags.rate_hz), flags)
         except CommanderError as error:
             _pass_over(path, error, failed, alone=len(paths) == 1)
             continue
-        done.append(_write(classifier, recording, lead, beats, place, how=flags.beats, doubts=doubts, start_s=start_s))
+        done.append(predictor.write(found, place, flags))
     return done
 
 
@@ -302,14 +346,14 @@ def _uncompared(classifier: Classifier, recording: Recording) -> list[str]:
     return []
 
 
-def _claims(folder: Path, paths: Sequence[Path]) -> tuple[Claim, list[Claim]]:
+def _claims(folder: Path, paths: Sequence[Path], endings: Sequence[str]) -> tuple[Claim, list[Claim]]:
     """The places of the index and of each recording's files. Raises UsageError if other files are there."""
     sources, names = [wfdb.source(path) for path in paths], [name_of(path) for path in paths]
 
     def claim(place: int, name: str) -> Claim:
         stem = outputs.safe_name(names[place])
         of = {"output": "prediction", "source": sources[place]}
-        return Claim(folder, name, [stem + ending for ending in ENDINGS], of, partial(_known, summary=f"{stem}.json"))
+        return Claim(folder, name, [stem + ending for ending in endings], of, partial(_known, summary=f"{stem}.json"))
 
     index = prediction.claim(folder)
     places = outputs.placed(folder, names, claim, instead="recording", reserved=index.names)

@@ -7,7 +7,6 @@ which predicts the rows x (n, C, T) of any file.
 """
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,33 +19,32 @@ from numpy.typing import NDArray
 
 import args
 from commands import build, choices, export
+from commands.predict import decisions
 from commands.predict.recordings import AMONG as OF_RECORDINGS
 from commands.trained import TrainedNetwork, TrainedRun
-from loaders import DATASETS, new_rows
+from loaders import BY_DEFAULT, DATASETS, new_rows
 from loaders.datasets import table
 from loaders.datasets.table_places import Wanted
 from loaders.declaration import Dataset, TableOptions
 from loaders.families import row_forms
 from loaders.files.cache import fingerprint
 from toolbox import devices, files, plain, terminal
-from toolbox.errors import CheckpointError, CommanderError, DataError, UsageError
+from toolbox.errors import CommanderError, DataError, UsageError
 from toolbox.flags import Flags, flag_name
-from toolbox.metrics import platt
 from toolbox.plain import NOTICE
 from toolbox.reports import prediction, tables
 from toolbox.reports.run import ending
 from toolbox.runs import outputs
-from toolbox.runs.folder import CONFIG, RunFolder
+from toolbox.runs.folder import RunFolder
 from toolbox.runs.outputs import Claim
-from toolbox.runs.predictions import joined
 from toolbox.tasks import Classify
 from toolbox.training.losses import RECONSTRUCTION
-from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 ROWS, RECORDINGS = "rows", "recordings"
 ALWAYS_ROWS = (".npz", ".npy", ".parquet", ".ts", ".arff")  # no recording has these endings
 TABLE = "table"
-AMONG = (*OF_RECORDINGS, TABLE)  # without --dataset, the run is searched in these datasets, in this order
+# Without --dataset, the run is searched in these datasets, in this order.
+AMONG = tuple(dict.fromkeys((*BY_DEFAULT, *row_forms.cut_from_recordings(), TABLE, *OF_RECORDINGS)))
 NAMED = 3  # dropped rows in a warning
 Array = NDArray[Any]
 log = logging.getLogger("commander")
@@ -62,12 +60,12 @@ class RowModel:
 
     @property
     def classifies(self) -> bool:
-        return self.network.flags.task == Classify.name
+        return decisions.classifies(self.network)
 
     @property
     def decides(self) -> str:
         """The column that the summary counts."""
-        return "predicted" if self.classifies else "anomaly"
+        return decisions.PREDICTED if self.classifies else "anomaly"
 
     def decisions(self, column: Array) -> list[str]:
         """The decisions in the column `decides` (n,), to be counted; a row of many labels has several or none."""
@@ -77,30 +75,14 @@ class RowModel:
         return [name for text in texts for name in text.split(";") if name]
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """The values that validation fixed, thresholds as those of the calibrated probabilities, and the classes of a
-        classifier."""
-        fixed = {name: value for name, value in self.network.fixed.items() if name != "validation_rows"}
-        if lines := fixed.get("calibration"):
-            fixed["thresholds"] = platt.calibrated(self.network.thresholds, lines).tolist()
-        return ({"classes": list(self.network.spec.classes)} if self.classifies else {}) | fixed
-
-    @property
     def batch(self) -> int:
-        """Rows of a batch, as in a test."""
-        return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(self.network.spec.shape)))
+        return decisions.batch(self.network.spec)
 
     def predict(self, x: NDArray[np.float32]) -> dict[str, Array]:
         """The columns of the predictions, each (n,), of rows x (n, C, T)."""
         parts = (torch.from_numpy(x[first : first + self.batch]) for first in range(0, len(x), self.batch))
         if self.classifies:
-            scores, classes = self.network.scores([part] for part in parts), self.network.spec.classes
-            if self.network.spec.many_labels:  # decided before the calibration, which may round two values to one
-                predicted = {"predicted": joined(scores >= self.network.thresholds, np.array(classes))}
-            else:
-                predicted = {"predicted": np.array(classes)[scores.argmax(1)]}
-            found = self.network.calibrated(scores)
-            return predicted | {f"p_{name}": found[:, k] for k, name in enumerate(classes)}
+            return decisions.columns(self.network, self.network.scores([part] for part in parts))
         errors, threshold = np.concatenate([*map(self._errors, parts)]), float(self.network.fixed["threshold"])
         return {"error": errors, "threshold": np.full(len(errors), threshold), "anomaly": errors > threshold}
 
@@ -136,7 +118,7 @@ def opened(given: Mapping[str, Any], flags: Flags) -> RowModel | None:
 
 
 def _takes_recordings(dataset: str, flags: Flags) -> bool:
-    return dataset in row_forms.cut_from_recordings() and flags.task == Classify.name
+    return dataset in (*row_forms.cut_from_recordings(), *row_forms.whole_records()) and flags.task == Classify.name
 
 
 def _checked(model: RowModel) -> RowModel:
@@ -155,21 +137,8 @@ def _checked(model: RowModel) -> RowModel:
     if spec.features:
         what = f"the run also needs {', '.join(spec.features)} of each row, which a file of rows lacks"
         raise UsageError(what, where=where, hint="the recordings, or a run without features")
-    if lacking := _unfixed(model):
-        test = f"--test --resume {network.checkpoint} to fix it on the validation rows"
-        raise CheckpointError(f"the {lacking} missing", where=where, hint=test)
+    decisions.check_fixed(network, model.run)
     return model
-
-
-def _unfixed(model: RowModel) -> str:
-    """The value of validation that the network needs and lacks, "" for none; a run without validation needs none."""
-    network = model.network
-    if not model.classifies:
-        return "" if "threshold" in network.fixed else "threshold is"
-    if not network.spec.many_labels or "thresholds" in network.fixed:
-        return ""
-    validated = model.run is not None and model.run.read_json(CONFIG)["data"].get("val_rows")
-    return "thresholds of the classes are" if validated else ""
 
 
 def predict(model: RowModel, flags: Flags) -> None:
@@ -270,7 +239,8 @@ def _write(model: RowModel, path: Path, wanted: Wanted, place: Claim) -> dict[st
     found = {
         "file": place.within, "rows": sum(sizes), "dropped": len(dropped), model.decides: dict(counts),
         "columns": rows.matched, "copied": rows.copied, "run": network.run,
-        "checkpoint": network.checkpoint, "epoch": network.epoch, **model.facts, "predictions": str(csv_path),
+        "checkpoint": network.checkpoint, "epoch": network.epoch, **decisions.facts(network),
+        "predictions": str(csv_path),
     }  # fmt: skip
     files.write_json(
         json_path, found | {"split_rule": network.spec.split_rule, "source": place.of["source"], "notice": NOTICE}
@@ -293,7 +263,7 @@ def _write_rows(
     import pandas as pd
 
     digits = "%.6f" if model.classifies else "%.6g"
-    for decided_as in model.facts.get("classes", ("False", "True")):
+    for decided_as in decisions.facts(model.network).get("classes", ("False", "True")):
         counts[decided_as] = 0
     first = True
     with terminal.bar(desc=name, total=100, unit="%", leave=False) as bar:

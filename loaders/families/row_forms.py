@@ -1,9 +1,11 @@
-"""The forms of rows of beats: their cut around R peaks, from a recording of any length, and the R peaks in a row.
+"""The forms of rows: beats cut around R peaks and windows of whole records, from a recording of any length, and the R
+peaks in a row.
 
     form = row_forms.form_of("mitdb", options)
     for rows, upright in row_forms.rows(form, leads, peaks): ...    # rows (n, C, T), in the order of the peaks
     peaks = row_forms.r_peaks("mitdb", x, 125, options)    # the samples (M,) of the R peaks of each row of x (N, C, T)
     near = row_forms.near(peaks, 150, 125)                 # (N, 1, T), within 60 ms of one
+    windows = row_forms.windows(spec, options, leads, path)        # of a run whose rows are records or strips
 
 A dataset's declaration names its form: "window", the cut of a `Recipe`, or "kaggle", the layout of the Kaggle heartbeat
 files (Kachuee et al., arXiv 1805.00794), also of MIT-BIH records (Moody & Mark, IEEE Eng Med Biol 20(3):45-50, 2001).
@@ -19,19 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import DATASETS, filters
+from loaders.base import DataSpec
 from loaders.declaration import BeatOptions
-from loaders.families import beat_features, beats
+from loaders.families import beat_features, beats, strips, twelve_lead
 from loaders.families.beat_features import ALONE_S, filled_intervals, over_gaps
 from loaders.families.beats import Recipe
 from loaders.families.labels import AAMI, label_map
 from loaders.files.cache import Arrays
 from loaders.filters import Signal, resample
-from loaders.formats.recording import Lead
+from loaders.formats.recording import Lead, name_of
 from loaders.formats.wfdb import find_records, read_record
+from loaders.records import RecordRows
 from toolbox import terminal
 from toolbox.ecg import rpeaks
 from toolbox.ecg.gaps import bridged
-from toolbox.errors import UsageError
+from toolbox.errors import DataError, UsageError
 
 Samples = NDArray[np.int64]
 Peaks = list[NDArray[np.int64]]
@@ -137,12 +141,8 @@ class Window:
             return beats.median_beat(_together(self, leads, peaks[beats.usual_beats(peaks)], self.recipe.windows))
         if self.recipe.normalise != "record":
             return None
-        ratio = self.rate_hz / leads[0].rate_hz
-        every = math.ceil(leads[0].samples * ratio / MOST_VALUES)
-        parts = []
-        for first, last, start, signal in _blocks(leads, self.rate_hz):
-            inner = slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
-            parts.append(self.prepared(signal, leads[0].rate_hz)[:, inner][:, ::every])
+        every = math.ceil(leads[0].samples * self.rate_hz / leads[0].rate_hz / MOST_VALUES)
+        parts = [part[:, ::every] for part in _prepared(leads, self.rate_hz, self.prepared)]
         return beats.quartiles(np.concatenate(parts, axis=1))
 
     def cut(
@@ -186,6 +186,11 @@ class Kaggle:
 
 
 FORMS: dict[str, type[RowForm]] = {"kaggle": Kaggle, "window": Window}
+STRIPS = "strips"
+# The windows of a recording by the family of the run's dataset.
+WHOLE: dict[str, Callable[..., RecordRows]] = {
+    "twelve_lead": twelve_lead.of_recording, "statements": twelve_lead.of_recording, STRIPS: strips.of_recording,
+}  # fmt: skip
 # The annotation symbols of each class of a run without a label map.
 SYMBOLS = {"aami": AAMI, "binary": {"normal": AAMI["N"], "abnormal": "".join(AAMI.values())[len(AAMI["N"]) :]}}
 
@@ -194,13 +199,37 @@ def form_of(dataset: str, options: Any = None) -> RowForm:
     """The form of the rows of `dataset` with these options of its family. Raises UsageError for an unknown form."""
     if dataset not in cut_from_recordings():
         what = f"a run on {dataset} does not state how its rows are cut from a recording"
-        raise UsageError(what, hint=f"a run on one of {', '.join(cut_from_recordings())}")
+        raise UsageError(what, hint=f"a run on one of {', '.join((*cut_from_recordings(), *whole_records()))}")
     return FORMS[DATASETS[dataset].row_form](options)
 
 
 def cut_from_recordings() -> list[str]:
     """The datasets with rows that can be cut from a recording."""
     return [name for name, each in DATASETS.items() if each.row_form and each.symbol_map]
+
+
+def whole_records() -> list[str]:
+    """The datasets with whole records, or windows of them, as rows."""
+    return [name for name, each in DATASETS.items() if each.family in WHOLE]
+
+
+def windows(spec: DataSpec, options: Any, leads: Sequence[Lead], path: Path) -> RecordRows:
+    """The windows of a recording with these `leads`, prepared as the records of a run with this `spec`.
+
+    A gap is bridged. Strips shorter than a window are padded, as in training; a shorter twelve-lead record is a
+    DataError.
+    """
+    family, to_hz = DATASETS[spec.name].family, spec.rate_hz
+
+    def prepare(signal: Signal, rate_hz: float) -> NDArray[np.int16]:
+        microvolts = np.round(twelve_lead.STEPS_PER_MV * signal)
+        return twelve_lead.prepared(microvolts, rate_hz, to_hz, filter=getattr(options, "filter", "none"))
+
+    samples = np.concatenate([*_prepared(leads, to_hz, prepare)], axis=1)
+    if samples.shape[1] < spec.samples and family != STRIPS:
+        what = f"it lasts {samples.shape[1] / to_hz:.4g} s, the rows of the run {spec.samples / to_hz:.4g} s"
+        raise DataError(what, where=str(path), hint="a longer recording, or a run on shorter --crops")
+    return WHOLE[family](samples, options, spec, name_of(path))
 
 
 def symbols_of(dataset: str, map_name: str | None) -> Mapping[str, Sequence[str]]:
@@ -240,6 +269,16 @@ def rows(
         upright = signal[0, peaks[which] - start] > np.median(signal[0])
         begins = round(start * form.rate_hz / rate_hz)
         yield form.cut(form.prepared(signal, rate_hz), np.round(places[which]) - begins, rr[which], known), upright
+
+
+def _prepared(
+    leads: Sequence[Lead], to_hz: float, prepare: Callable[[Signal, float], NDArray[Any]]
+) -> Iterator[NDArray[Any]]:
+    """The leads (C, n), block by block, by a function of the signal and its rate that gives samples at `to_hz`."""
+    ratio = filters.resampling(leads[0].rate_hz, to_hz)
+    for first, last, start, signal in _blocks(leads, to_hz):
+        inner = slice(round((first - start) * ratio), math.ceil((last - start) * ratio))
+        yield prepare(signal, leads[0].rate_hz)[:, inner]
 
 
 def _together(form: RowForm, leads: Sequence[Lead], peaks: Samples, cut: Cut) -> NDArray[np.float32]:

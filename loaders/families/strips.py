@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loaders import splits
-from loaders.base import Data, describe
+from loaders.base import Data, DataSpec, describe
 from loaders.declaration import Request, StripOptions
 from loaders.families import crops
 from loaders.files.cache import Arrays
@@ -22,6 +22,7 @@ from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
 LONGEST = 30_000  # samples of a crop
+MICROVOLTS = 1000.0  # steps per mV
 # The unit of the samples by normalisation.
 NORMALISATIONS = {
     "center": "mV from the median of the record",
@@ -144,6 +145,12 @@ def points_down(signal: NDArray[np.integer], rate_hz: float) -> bool:
         return False
     middle = np.median(seconds, axis=1)
     return bool(np.median(middle - seconds.min(1)) > np.median(seconds.max(1) - middle))
+
+
+def of_recording(samples: NDArray[np.int16], asked: StripOptions, spec: DataSpec, name: str) -> RecordRows:
+    """The windows of one recording, samples (1, T) in microvolts, of a run with this `spec`."""
+    arrays = together([samples[0]], spec.rate_hz, record=[name], label=[""], gain=[MICROVOLTS])
+    return RecordRows(_store(arrays, asked), np.zeros(1, np.int64), np.zeros(1, np.int64), spec.samples)
 
 
 def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:

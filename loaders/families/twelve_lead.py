@@ -6,19 +6,20 @@ its samples.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders import filters, splits
-from loaders.base import Data, describe
+from loaders.base import Data, DataSpec, describe
 from loaders.declaration import Request, TwelveLeadOptions
 from loaders.families.beats import HIGHEST_HZ, LOWEST_HZ
-from loaders.families.crops import Cropped
+from loaders.families.crops import Cropped, stride
 from loaders.families.labels import LabelMap, rhythm_map
 from loaders.files import cache as blocks
 from loaders.files.cache import Arrays, cached, gathered
@@ -162,36 +163,56 @@ def stored(
         build = partial(_filtered, samples, asked, cache, rate_hz)
         made, _ = cached(cache / f"view-{key}", build, by_record=["samples"])
         samples = made["samples"]
-    zero = np.zeros(samples.shape[:2], np.float32)
-    factor = np.full_like(zero, 1 / STEPS_PER_MV)
+    quartiles: Arrays = {}
     if asked.normalise != "none":
-        made, _ = cached(cache / f"quartiles-{key}", partial(_quartiles, samples))
-        low, zero, high = made["quartiles"]
-        if asked.normalise == "record":
-            factor = np.divide(1, high - low, out=np.zeros_like(zero), where=high - low > FLAT)
-    zero, factor = (np.ascontiguousarray(each[:, leads]) for each in (zero, factor))
+        bar = partial(terminal.bar, desc="medians", unit="record")
+        quartiles, _ = cached(cache / f"quartiles-{key}", lambda: _quartiles(bar(iterable=_sound(samples))))
+    zero, factor = (np.ascontiguousarray(each[:, leads]) for each in _scale(samples, asked, quartiles))
     store = RecordStore.of_one_length(samples, arrays["record"], arrays["content"], zero, factor, leads)
     return replace(store, number=arrays.get("number")), samples.shape[2]
 
 
+def of_recording(samples: NDArray[np.int16], asked: TwelveLeadOptions, spec: DataSpec, name: str) -> RecordRows:
+    """The windows of one recording, samples (C, T) as from `prepared`, of the leads of a run with this `spec`."""
+    made = _quartiles([samples]) if asked.normalise != "none" else {}
+    one, names = samples[None], np.array([name])
+    store = RecordStore.of_one_length(one, names, np.array([""]), *_scale(one, asked, made), tuple(range(len(samples))))
+    apart = stride(spec.samples) if asked.crops else None
+    return RecordRows(store, np.zeros(1, np.int64), np.zeros(1, np.int64), spec.samples, stride=apart)
+
+
+def _scale(
+    samples: NDArray[np.int16], asked: TwelveLeadOptions, made: Arrays
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The zero and factor (R, C) of records (R, C, T), with their quartiles unless --normalise is none."""
+    zero = np.zeros(samples.shape[:2], np.float32)
+    factor = np.full_like(zero, 1 / STEPS_PER_MV)
+    if asked.normalise != "none":
+        low, zero, high = made["quartiles"]
+        if asked.normalise == "record":
+            factor = np.divide(1, high - low, out=np.zeros_like(zero), where=high - low > FLAT)
+    return zero, factor
+
+
 def _filtered(samples: NDArray[np.int16], asked: TwelveLeadOptions, cache: Path, rate_hz: float) -> Arrays:
     """Each record filtered and resampled, again in microvolts."""
-    steps = filters.parse(asked.filter)
-
-    def made() -> Iterator[NDArray[np.int16]]:
-        for record in terminal.bar(iterable=_sound(samples), desc="filtering", unit="record"):
-            signal = record.astype(np.float64)
-            for step in steps:
-                signal = step(signal, rate_hz)
-            signal = filters.resample(signal, rate_hz, asked.rate)
-            yield np.round(signal).clip(-LARGEST, LARGEST).astype(np.int16)
-
-    return {"samples": gathered(made(), cache)}
+    bar = terminal.bar(iterable=_sound(samples), desc="filtering", unit="record")
+    made = (prepared(record, rate_hz, asked.rate, filter=asked.filter) for record in bar)
+    return {"samples": gathered(made, cache)}
 
 
-def _quartiles(samples: NDArray[np.int16]) -> Arrays:
-    bar = terminal.bar(iterable=_sound(samples), desc="medians", unit="record")
-    quartiles = np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in bar], 1)
+def prepared(samples: NDArray[Any], rate_hz: float, to_hz: float, *, filter: str = "none") -> NDArray[np.int16]:
+    """Microvolts (C, T) of `rate_hz`, filtered and resampled, again in whole microvolts."""
+    signal: filters.Signal = samples.astype(np.float64)
+    for step in filters.parse(filter):
+        signal = step(signal, rate_hz)
+    if to_hz != rate_hz:
+        signal = filters.resample(signal, rate_hz, to_hz)
+    return np.round(signal).clip(-LARGEST, LARGEST).astype(np.int16)
+
+
+def _quartiles(records: Iterable[NDArray[np.int16]]) -> Arrays:
+    quartiles = np.stack([np.percentile(record, (25, 50, 75), axis=1) for record in records], 1)
     return {"quartiles": quartiles.astype(np.float32)}
 
 

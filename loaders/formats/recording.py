@@ -73,10 +73,13 @@ class Recording:
         """The leads without a stated unit of voltage: `read` gives the numbers of the file."""
         return frozenset(k for k, unit in enumerate(self.units) if millivolts(unit) is None)
 
-    def lead(self, which: str | int | None = None, *, turned: bool = False, unit: str | None = None) -> Lead:
+    def lead(
+        self, which: str | int | None = None, *, turned: bool = False, unit: str | None = None, flat: bool = False
+    ) -> Lead:
         """The lead of that name or place, inverted if `turned`; the default is the most likely ECG.
 
-        `unit` is for a lead without a stated one. Raises DataError: no such lead, flat, not in mV, another unit.
+        `unit` is for a lead without a stated one; a `flat` lead may be a doubt. Raises DataError: no such lead, flat,
+        not in mV, another unit.
         """
         number = which if isinstance(which, int) else self._number(which)
         name, (rate_hz, samples) = self.leads[number], self.shapes[number]
@@ -88,6 +91,8 @@ class Recording:
             return signal if factor == 1 else factor * signal
 
         found = survey(read, samples, longest=round(SHORT_S * rate_hz), still=round(STILL_S * rate_hz))
+        if found.is_flat and flat:
+            return Lead(name, rate_hz, samples, read, found.gaps, 0.0, (f"lead {name} of {self.name} is flat",))
         if found.is_flat:
             others = ", ".join(other for k, other in enumerate(self.leads) if k != number)
             hint = f"--leads with one of {others[:200]}" if others else "another recording"
@@ -184,11 +189,14 @@ def _typical_mv(read: Reader, samples: int, rate_hz: float) -> float | None:
 HINT = "--leads with a lead for each lead of the network"
 
 
-def leads_of(recording: Recording, trained: Sequence[str], asked: str | None, *, unit: str | None = None) -> list[Lead]:
+def leads_of(
+    recording: Recording, trained: Sequence[str], asked: str | None, *, unit: str | None = None, flat: bool = False
+) -> list[Lead]:
     """A lead for each channel of a network that was `trained` on these leads; `asked` is --leads, `unit` is --unit.
 
-    A - before a name inverts the lead. Without --leads the next best lead may be used, with a doubt. Raises UsageError
-    for another number of leads, DataError for a lead that is missing, flat, of another rate or in another unit.
+    A - before a name inverts the lead. Without --leads the next best lead may be used, with a doubt. Some of several
+    leads may be `flat`, with a doubt. Raises UsageError for another number of leads, DataError for a lead that is
+    missing, flat, of another rate or in another unit.
     """
     channels = parse_leads(asked or ",".join(trained))
     if len(channels) != len(trained):
@@ -203,8 +211,16 @@ def leads_of(recording: Recording, trained: Sequence[str], asked: str | None, *,
             what += "" if asked else f"; the network needs {', '.join(trained)}"
             hint = HINT if len(recording.leads) >= len(trained) else "a run on fewer leads; here"
             raise DataError(what, where=str(recording.path), hint=f"{hint}: {', '.join(recording.leads)[:300]}")
-        place, lead = _named(recording, *found[0], unit) if found else _next_best(recording, channel, unit)
+        try:
+            place, lead = _named(recording, *found[0], unit) if found else _next_best(recording, channel, unit)
+        except FlatError:
+            if not (flat and found and len(channels) > 1):
+                raise
+            place, turned = found[0][1:]
+            lead = recording.lead(place, turned=turned, unit=unit, flat=True)
         leads[place] = lead
+    if not any(lead.span_mv for lead in leads.values()):
+        raise FlatError("every lead is flat", where=str(recording.path), hint="another recording")
     if len({(lead.rate_hz, lead.samples) for lead in leads.values()}) > 1:
         rates = ", ".join(f"{lead.name} at {lead.rate_hz:g} Hz" for lead in leads.values())
         what = f"the leads of one network must have one rate, here {rates}"

@@ -319,7 +319,7 @@ def test_rows_are_explained_for_a_class_that_they_have_or_that_is_predicted(
         "--explain",
         "gradcam",
         "--explain-count",
-        1,
+        4,
     )
     ended = carried_out(*flags)
     assert ended.code == 0, ended.err
@@ -337,12 +337,34 @@ def test_rows_are_explained_for_a_class_that_they_have_or_that_is_predicted(
         own = [name for name, one in zip(CLASSES, val.target[row], strict=True) if one]
         assert each["true"] == (", ".join(own) or "no class")
     assert (folder / "index.html").read_text().count("<figure") == len(examples)
+    rows = len({each["index"] for each in examples})
+    assert rows < len(examples), "a row is explained for two classes, and counts once"
+    assert ended.result["rows"].startswith(f"{rows} of {len(val.index)} of validation")
+    assert ended.result["rows"].endswith(f"; {len(examples)} pictures")
     one = carried_out(*flags, "--explain-class", "B")
     assert one.code == 0, one.err
     assert {each["explained"] for each in json.loads((folder / "explain.json").read_text())["examples"]} == {"B"}
+    assert one.result["explained"] == "B"
     assert_error(
         carried_out(*flags, "--explain-class", "true"), 2, "--explain-class true is of rows with one class each"
     )
+    assert_error(
+        carried_out(*flags, "--explain-class", "b"), 2, "unknown --explain-class 'b'; known are predicted, A, B, C"
+    )
+
+
+def test_a_class_that_no_row_has_or_is_predicted_as_cannot_be_explained(tmp_path: Path) -> None:
+    frame = pd.read_csv(table(tmp_path / "my.csv", 60, 5))
+    frame.assign(D=0).to_csv(tmp_path / "my.csv", index=False)
+    data = ("--data-file", tmp_path / "my.csv", "--label-column", "A,B,C,D", "--rate-hz", 100)
+    flags = (*COMMON, "--root-dir", tmp_path / "root", "--no-figures")
+    ended = carried_out(*flags, *data, "--epochs", 1)
+    assert ended.code == 0, ended.err
+    fixed = tmp_path / "root/table/runs/table_cnn1d_3_1/thresholds.json"
+    fixed.write_text(json.dumps(json.loads(fixed.read_text()) | {"thresholds": [0.5, 0.5, 0.5, 1.0]}))
+    asked = (*COMMON, "--root-dir", tmp_path / "root", "--explain", "saliency", "--explain-class")
+    assert_error(carried_out(*asked, "D"), 2, "no row of val has D", "Try: --explain-class")
+    assert not (tmp_path / "root/table/runs/table_cnn1d_3_1/explain").exists()
 
 
 REFUSED = {

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ FULL = 98.0  # percentile of the sizes at which a colour is full
 FAINT, SOFT = 0.05, 0.7
 DARKEST = 0.4  # shade of black on a chart, so that colour shows on the trace too
 NARROW, WIDE = 5.2, 10.5  # inches of a picture
+TITLE_PT, LETTER_IN, LINE_IN = 10, 0.095, 0.17  # of a title, and the inches of a capital letter and of a line
 BOX_S, SMALL_S = 0.2, 0.04
 LABEL = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
 HIGHEST_MV = 40.0  # of an axis with boxes
@@ -50,7 +52,10 @@ ONE_COLUMN = 3  # leads
 
 @dataclass(frozen=True)
 class Example:
-    """A row of the source with its true, predicted and explained class, and whether anything is marked."""
+    """A row of the source with its true, predicted and explained class, and whether anything is marked.
+
+    `probability` is of the predicted class; of `many_labels` a row it is of the explained one.
+    """
 
     index: int
     record: str
@@ -61,13 +66,17 @@ class Example:
     group: str
     picture: str
     marked: bool = True
+    many_labels: bool = False
 
     @property
     def title(self) -> str:
         """The title of its picture."""
         record = f", record {self.record}" if self.record else ""
-        classes = f"true {self.true}, predicted {self.said} ({self.probability:.3f})"
-        classes += f", {self.explained} explained" if self.explained != self.said else ""
+        if self.many_labels:
+            classes = f"{self.explained} ({self.probability:.3f}) explained; true {self.true}; predicted {self.said}"
+        else:
+            classes = f"true {self.true}, predicted {self.said} ({self.probability:.3f})"
+            classes += f", {self.explained} explained" if self.explained != self.said else ""
         return f"row {self.index:,}{record}: {classes}" + ("" if self.marked else ", nothing marked")
 
 
@@ -175,8 +184,10 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
     rows = -(-leads // columns)
     height = 3.1 if leads == 1 else 0.5 + 1.25 * rows
     width = WIDE if is_wide(x.shape[1], spec) else NARROW
+    lines = _lines(title, width)
+    height += LINE_IN * (len(lines) - 1)
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle("\n".join(lines), fontsize=TITLE_PT, wrap=True)
     reach = 0.62 * float(np.ptp(x, axis=1).max() or 1)  # half the height of the axes, the same for all leads
     if leads == 1:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -184,6 +195,7 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
         _area(below, heat[0], spec)
         above.set_ylabel(spec.unit if len(spec.unit) < 12 else "", fontsize=8)
         return figure
+    figure.supylabel(spec.unit, fontsize=8)
     places = figure.subplots(rows, columns, sharex=True, squeeze=False).T.flat
     for place, (name, lead, warm, axes) in enumerate(zip(spec.leads, x, heat, places, strict=False)):
         _lead(axes, lead, warm, spec=spec, reach=reach, peaks=peaks if place % rows == 0 else (), strip=True)
@@ -194,6 +206,11 @@ def row_figure(x: Array, attribution: Array, *, spec: DataFacts, title: str, pea
     for axes in list(places)[leads:]:
         axes.remove()
     return figure
+
+
+def _lines(title: str, width: float) -> list[str]:
+    """The lines of a title above a picture of `width` inches; matplotlib breaks lines of wider letters again."""
+    return wrap(title, int(width / LETTER_IN)) or [""]
 
 
 def _lead(
@@ -263,8 +280,9 @@ def picture_figure(image: Array, attribution: Array, *, title: str) -> "Figure":
     heat = scaled(attribution.sum(0))
     height, width = heat.shape
     inches = WIDE if is_wide_picture(height, width) else NARROW
-    figure = Figure(figsize=(inches, inches * height / width + 0.4), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    lines = _lines(title, inches)
+    figure = Figure(figsize=(inches, inches * height / width + 0.4 + LINE_IN * (len(lines) - 1)), layout="constrained")
+    figure.suptitle("\n".join(lines), fontsize=TITLE_PT, wrap=True)
     axes = figure.subplots()
     shades = DARKEST + (1 - DARKEST) * image.mean(0) / image.mean(0).max()
     light = colours("white")((np.sign(heat) * np.abs(heat) ** SOFT + 1) / 2)[..., :3]

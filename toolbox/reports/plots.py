@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-# Okabe & Ito's palette, distinct with every kind of colour vision; then four of Tol's muted colours.
+# Okabe & Ito's palette, distinct with every kind of colour vision, with brown for yellow, which white paper hides; then
+# four of Tol's muted colours. Pages lighten the dark ones at night (templates/drawing.html).
 COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"),
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#9A6B3F"),
     *("#882255", "#999933", "#332288", "#888888"),
 )
 DOTS = 150  # an inch, of a PNG

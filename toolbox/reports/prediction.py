@@ -8,7 +8,7 @@ and in coarser steps, so that a day takes less than 10 MB.
 
 import base64
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from itertools import cycle
 from pathlib import Path
@@ -37,6 +37,8 @@ LONG_S = 3600
 HZ, HZ_LONG = 400, 96  # of the drawn trace, about
 STEP_MV, STEP_MV_LONG = 0.001, 0.008  # a pixel is 0.025 mV at 10 mm/mV
 PIECE = 2**17  # samples
+MOST_CLASSES, MOST_NAMED = 12, 6  # with a column each in a table; of more classes, named in a cell
+MOST_WINDOWS = 200  # of a recording on a page
 # Dark enough for letters and distinct with every kind of colour vision: Okabe & Ito's and Tol's, made darker.
 NORMAL = "#44474F"
 COLOURS = ("#0067A5", "#C24E00", "#007A59", "#882255", "#6B4FA0", "#7A5C00", "#A3123A", "#1B6E8C", "#5B6B00", "#333333")
@@ -137,17 +139,35 @@ def rows(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[st
     return table
 
 
-def table(done: Sequence[dict[str, Any]], classes: Sequence[str]) -> str:
-    """The rows as text."""
-    head, cells = _cells(rows(done, classes))
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The `rows` of summary.csv as text."""
+    head, cells = _cells(rows)
     return plain.lines([*(aligned(head, cells) if cells else []), NOTICE])
 
 
 def _cells(table: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the rows."""
-    names = [name.removesuffix("_s") for name in (table[0] if table else ())]
-    head = [name.replace("_per_", "/").replace("hour", "h").replace("_", " ") for name in names]
-    return head, [[_cell(name, value) for name, value in row.items()] for row in table]
+    """Heads and cells of the rows; of many classes only the probabilities of predicted ones."""
+    names = [*(table[0] if table else ())]
+    if "predicted" in names:
+        many = sum(name.startswith("p_") for name in names) > MOST_CLASSES
+        names = [name for name in names if not (many and name.startswith("p_"))]
+        table = [row | {"predicted": _predicted(row, many)} for row in table]
+    brief = [name.removesuffix("_s") for name in names]
+    head = [
+        name if name.startswith("p_") else name.replace("_per_", "/").replace("hour", "h").replace("_", " ")
+        for name in brief
+    ]
+    return head, [[_cell(name, row[name]) for name in names] for row in table]
+
+
+def _predicted(row: dict[str, Any], many: bool) -> str:
+    """The predicted classes of a row; of `many` classes the most probable ones, with their probabilities."""
+    own = {name: row[f"p_{name}"] for name in row["predicted"].split(";") if name}
+    if not many:
+        return ", ".join(own) or "no class"
+    names = sorted(own, key=lambda name: -own[name])
+    shown = [f"{name} {own[name]:.2f}" for name in names[:MOST_NAMED]]
+    return ", ".join(shown + [f"{len(names) - MOST_NAMED} more"] * (len(names) > MOST_NAMED)) or "no class"
 
 
 def _cell(name: str, value: Any) -> str:
@@ -155,7 +175,7 @@ def _cell(name: str, value: Any) -> str:
         return value
     if name == "duration_s":
         return clock(value)
-    return shown(value) if name.endswith(("Se", "+P")) else number(value)
+    return shown(value) if name.endswith(("Se", "+P")) or name.startswith("p_") else number(value)
 
 
 def write(
@@ -163,17 +183,16 @@ def write(
     done: Sequence[dict[str, Any]],
     failed: Sequence[dict[str, str]],
     *,
-    classes: Sequence[str],
+    table: Sequence[dict[str, Any]],
     title: str,
     rule: str,
 ) -> dict[str, Any]:
     """Write index.html, summary.csv and score.json into `folder`; the result, as plain values. Raises ResourceError.
 
-    `rule` is the split rule of the run.
+    `table` has a row for each of `done`, `rule` is the split rule of the run.
     """
     parts = [found["score"] | {"recording": found["folder"]} for found in done if "score" in found]
     score = matching.pooled(parts) if parts else None
-    table = rows(done, classes)
     columns = {name: [row[name] for row in table] for name in (table[0] if table else ())}
     files.write_csv(folder / "summary.csv", columns)
     head, cells = _cells(table)
@@ -186,6 +205,7 @@ def write(
         head=head,
         rows=[[{"link": link, "text": row[0]}, *row[1:]] for link, row in zip(links, cells, strict=True)],
         doubts=[(found["folder"], doubt) for found in done for doubt in found.get("doubts", ())],
+        windows=[(_of_windows(found), *_cells(found["of_windows"])) for found in done if found.get("windows", 1) > 1],
         score=_pooled(score) if score else None,
         failed=[(each["recording"], each["error"]) for each in failed],
     )
@@ -217,6 +237,39 @@ def _pooled(score: dict[str, Any]) -> dict[str, Any]:
     ]
     detection = (found := score["detection"]) and ["detection", shown(found["Se"]), shown(found["+P"])]
     return {"recordings": number(score["recordings"]), "detection": detection, "groups": groups}
+
+
+def window_rows(columns: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """The first windows of a recording as rows, from the columns (W,) of its CSV; most recordings have no more."""
+    names = sorted(columns, key=lambda name: name.startswith("p_"))
+    parts = (columns[name][:MOST_WINDOWS].tolist() for name in names)
+    return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
+
+
+def record_text(found: dict[str, Any], windows: Sequence[dict[str, Any]], remarks: Sequence[str] = ()) -> str:
+    """The summary of a whole recording, with its first `windows`; `remarks` are lines below it."""
+    own, thresholds = found["probabilities"], found.get("thresholds") or [None] * len(found["probabilities"])
+    predicted = found["predicted"].split(";")
+    facts = [
+        ["duration", clock(found["duration_s"])],
+        [f"windows of {found['window_s']:.4g} s", number(found["windows"])],
+        ["predicted", ", ".join(filter(None, predicted)) or "no class"],
+    ]
+    classes = [
+        [name, shown(value), shown(limit), "yes" if name in predicted else ""]
+        for (name, value), limit in zip(own.items(), thresholds, strict=True)
+    ]
+    head = f"{found['record']}, leads {', '.join(found['leads'])}" + (f", {found['start']}" if found["start"] else "")
+    lines = [head, "", *aligned(["", ""], facts)[1:], "", *aligned(["class", "p", "threshold", "predicted"], classes)]
+    if found["windows"] > 1:
+        lines += ["", _of_windows(found), *aligned(*_cells(windows))]
+    return tables.text([*lines, *(["", *remarks] if remarks else []), ""])
+
+
+def _of_windows(found: dict[str, Any]) -> str:
+    """The heading of a table of windows."""
+    first = f"the first {MOST_WINDOWS:,} of " if found["windows"] > MOST_WINDOWS else ""
+    return f"{found['folder']}: {first}{found['windows']:,} windows of {found['window_s']:.4g} s, by their start in s"
 
 
 def save_strip(

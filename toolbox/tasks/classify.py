@@ -88,7 +88,8 @@ class Classify:
             return own.mean()
         return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
-    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+    @staticmethod
+    def pool(rows: Tensor, group: np.ndarray) -> Tensor:
         """The logarithm (R, K) of the mean probabilities of each record's pieces."""
         return means(rows.softmax(1), group).clamp(min=torch.finfo(rows.dtype).tiny).log()
 

@@ -93,7 +93,8 @@ class ClassifyLabels:
             return of_classes.mean(1)
         return (of_classes * self.weights).sum(1) / self.weights.sum()
 
-    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+    @staticmethod
+    def pool(rows: Tensor, group: np.ndarray) -> Tensor:
         """The logits (R, K) of the mean probabilities of each record's pieces."""
         return means(rows.sigmoid(), group).logit(eps=torch.finfo(rows.dtype).eps / 2)
 

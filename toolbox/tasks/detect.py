@@ -98,7 +98,8 @@ class Detect:
         """The mean error; a blended row is reconstructed as it is."""
         return rows.mean()
 
-    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+    @staticmethod
+    def pool(rows: Tensor, group: np.ndarray) -> Tensor:
         """The mean error (R,) of each record's pieces."""
         return means(rows, group)
 

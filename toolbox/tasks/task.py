@@ -58,7 +58,8 @@ class Task(Protocol):
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
         """The training loss, from outputs of `per_row` and labels (B,)."""
 
-    def pool(self, rows: Tensor, group: np.ndarray) -> Tensor:
+    @staticmethod
+    def pool(rows: Tensor, group: np.ndarray) -> Tensor:
         """The outputs (R, ...) of R whole records from their pieces; piece i is of record `group[i]`."""
 
     def predictions(self, index: np.ndarray, record: np.ndarray, target: Tensor, rows: Tensor) -> Predictions:

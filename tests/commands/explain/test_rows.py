@@ -203,9 +203,9 @@ def test_a_map_that_is_the_same_everywhere_marks_nothing_and_is_not_checked(
     monkeypatch.setitem(methods.EXPLAINERS, "saliency", flat)
     result = asked(copied.root, "saliency", "--explain-count", 1)
     (only,) = result["checks"]
-    rows = result["doubts"]["rows"]
-    assert (only["name"], only["figure"]) == ("Nothing marked", f"{rows} of {rows} rows")
-    assert result["doubts"]["rows_with_nothing_marked"] == rows > 0
+    maps = result["doubts"]["maps"]
+    assert (only["name"], only["figure"]) == ("Nothing marked", f"{maps} of {maps} maps")
+    assert result["doubts"]["maps_with_nothing_marked"] == maps > 0
     folder = copied.explain / "saliency"
     assert not (folder / "doubts.png").exists()
     assert not any(example["marked"] for example in told(folder)["examples"])
@@ -254,6 +254,13 @@ def test_a_request_that_cannot_be_carried_out_is_one_line_and_writes_nothing(
     assert contents(explained.run) == before
 
 
+def test_a_run_without_validation_rows_says_which_rows_it_can_explain(tmp_path: Path) -> None:
+    how = (*FLAGS, "--root-dir", tmp_path)
+    ended = carried_out(*how, "--val-fraction", 0, "--epochs", 1, "--short-run", "--no-figures")
+    assert ended.code == 0, ended.err
+    assert_error(carried_out(*how, "--explain", "saliency"), 2, "no validation rows", "Try: --explain-rows test")
+
+
 def test_a_detector_is_refused(explained: SimpleNamespace, tmp_path: Path) -> None:
     run = tmp_path / "synth" / "runs" / "synth_linear_ae_1"
     run.mkdir(parents=True)
@@ -295,7 +302,7 @@ def test_labels_are_permuted_in_train_alone_and_the_class_counts_stay(tiny: Data
 
 
 @pytest.mark.parametrize(
-    ("falls", "says"), [(True, "lower in 75% of the 4 rows"), (False, "higher in 25% of the 4 rows")]
+    ("falls", "says"), [(True, "lower in 75% of the 4 maps"), (False, "higher in 25% of the 4 maps")]
 )
 def test_a_curve_says_in_how_many_rows_the_map_does_more_than_chance(falls: bool, says: str) -> None:
     told = attribution._curve("Deletion", np.array([0.1, 0.2, 0.3, 0.9]), np.full(4, 0.5), falls=falls)

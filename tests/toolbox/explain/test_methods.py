@@ -298,9 +298,9 @@ def test_every_method_explains_charts(
     assert seen.attribution.shape == (2, 3, *own.data.spec.image)
     assert seen.attribution.isfinite().all()
     found = attribution.doubt(own, seen, StopRequest())
-    assert found.values["rows"] == 2
+    assert found.values["maps"] == 2
     names = {each.name for each in found.sentences}
-    assert {"Weights reinitialised", "Deletion", "Insertion"} <= names or found.values["rows_with_nothing_marked"] == 2
+    assert {"Weights reinitialised", "Deletion", "Insertion"} <= names or found.values["maps_with_nothing_marked"] == 2
     if method == "gradcam":
         examples = _examples(own, seen, ["named", "named"], own.probabilities(which))
         _draw(tmp_path, examples, seen, own)

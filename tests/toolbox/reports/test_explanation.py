@@ -36,6 +36,32 @@ def test_rows_of_every_kind_are_drawn(leads: int, samples: int, rate_hz: float, 
     assert picture.shape[1] == 150 * (explanation.WIDE if leads > 3 or samples > 3 * rate_hz else explanation.NARROW)
 
 
+@pytest.mark.parametrize("kind", ["twelve leads", "one lead", "wide chart", "chart"])
+def test_a_title_of_any_length_stands_within_its_picture(kind: str) -> None:
+    title = f"row 1, record 22: NORM (0.912) explained; predicted {', '.join(['WWMMWM'] * 71)}"
+    if kind.endswith("chart"):
+        image = np.full((3, 60, 180 if kind == "wide chart" else 60), 0.9)
+        figure = explanation.picture_figure(image, image - 0.5, title=title)
+    else:
+        leads = 12 if kind == "twelve leads" else 1
+        spec, x = replace(make_spec(channels=leads, samples=200), rate_hz=100.0), np.ones((leads, 200)).cumsum(1)
+        figure = explanation.row_figure(x, x, spec=spec, title=title)
+    figure.draw_without_rendering()
+    drawn_title = figure.texts[0].get_window_extent()
+    assert figure.texts[0].get_text().replace("\n", " ") == title
+    assert drawn_title.x0 >= 0
+    assert drawn_title.x1 <= figure.bbox.width
+    assert drawn_title.y1 <= figure.bbox.height
+    assert drawn_title.y0 >= max(axes.get_window_extent().y1 for axes in figure.axes), "axes are below it"
+
+
+def test_a_picture_of_many_labels_names_the_explained_class_with_its_probability_first() -> None:
+    labels = {"index": 7, "record": "m8", "group": "right-most", "picture": "row_7.png", "probability": 0.42}
+    one = Example(**labels, true="A, B", said="A, C", explained="A", many_labels=True)
+    assert one.title == "row 7, record m8: A (0.420) explained; true A, B; predicted A, C"
+    assert Example(**labels, true="A", said="A", explained="A").title == "row 7, record m8: true A, predicted A (0.420)"
+
+
 def test_a_map_that_is_the_same_everywhere_has_no_colour(tmp_path: Path) -> None:
     for value in (0.3, -2.0):
         assert not explanation.scaled(np.full((2, 30), value)).any()

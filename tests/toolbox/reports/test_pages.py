@@ -1,5 +1,6 @@
 """Pages from templates: every value is text and never markup, and nothing is loaded but the library beside the page."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from helpers.pages import Page, in_browser, needs_browser
 from toolbox.errors import UsageError
 from toolbox.plain import NOTICE
 from toolbox.reports import pages
+from toolbox.reports.plots import COLOURS
 
 EVIL = '<script>alert("1")</script>\x1b[31m\n\u202e'
 SEEN = "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;\\x1b[31m\\n\\u202e"
@@ -88,6 +90,41 @@ def test_figures_are_drawn_and_tables_sort_in_a_browser(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(text)
     found = in_browser(tmp_path / "a.html", SORTED)
     assert found == {"lines": 1, "up": ["b", "c", "a", "d"], "down": ["a", "c", "b", "d"], "sort": "descending"}
+
+
+def test_lines_of_figures_are_seen_on_white_paper_and_at_night() -> None:
+    """A contrast of 2 to 1 or more, in the formula of WCAG 2.2; the page lightens the dark colours at night."""
+    night = dict(re.findall('"(#[0-9a-f]{6})": "(#[0-9a-f]{6})"', (pages.TEMPLATES / "drawing.html").read_text()))
+    paper = re.search(r"--paper: light-dark\((#\w+), (#\w+)\)", (pages.TEMPLATES / "base.html").read_text())
+    assert paper
+    assert night.keys() <= {*COLOURS}, "replaced as they stand in a figure"
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour in COLOURS:
+        for own, behind in zip((colour, night.get(colour, colour)), paper.groups(), strict=True):
+            low, high = sorted((luminance(own), luminance(behind)))
+            assert (high + 0.05) / (low + 0.05) >= 2, f"{own} on {behind}"
+
+
+@needs_browser
+def test_the_names_of_rows_stay_in_view_while_a_wide_table_is_moved(tmp_path: Path) -> None:
+    head, row = ["class", *(f"column {k}" for k in range(20))], ["NORM", *["0.1234"] * 20]
+    path = tmp_path / "a.html"
+    source = """{% extends "base.html" %}{% from "parts.html" import table %}
+    {% block content %}{{ table(head, [row]) }}{% endblock %}"""
+    path.write_text(rendered(source, title="a", head=head, row=row))
+    script = """const wide = document.querySelector(".wide"), name = document.querySelector("tbody th");
+    wide.scrollLeft = 500; const box = name.getBoundingClientRect();
+    return [wide.scrollLeft, box.left >= 0, box.width > 30, box.height < 40, document.documentElement.scrollWidth];"""
+    moved, *seen, width = in_browser(path, script, width=390)
+    assert moved == 500
+    assert seen == [True, True, True], "on one line, in view"
+    assert width <= 390
 
 
 @needs_browser

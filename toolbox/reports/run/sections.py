@@ -90,12 +90,19 @@ def _of_labels(material: Material) -> dict[str, Any]:
     splits = [split for split in ("train", "validation") if split in rows_of]
     head = ["class", *(["meaning"] if words else []), *splits, "test", *labels.HEAD[2:]]
     rows = [
-        [name, *([words[name]] if words else []), *(f"{rows_of[split][k]:,}" for split in splits), *figures_of]
+        [name, *([words[name]] if words else []), *(f"{rows_of[split][k]:,}" for split in splits)]
+        + [_brief(cell) for cell in figures_of]
         for k, (name, *figures_of) in enumerate(labels.class_rows(material.test))
     ]
     remarks = [("notes", " ".join(found))] if (found := labels.remarks(material.test)) else []
     definitions = [*meanings.PARTS, *meanings.OF_LABELS_PARTS, *remarks]
     return {"head": head, "rows": rows, "source": source, "definitions": definitions}
+
+
+def _brief(cell: str) -> Any:
+    """A cell of a table with many columns: the reason of n/a is its tooltip."""
+    text, colon, why = cell.partition(": ")
+    return {"text": text, "key": why} if colon else cell
 
 
 def learning(material: Material) -> list[Figure]:
