@@ -98,7 +98,7 @@ def _of_weights(given: Mapping[str, Any]) -> Source:
     """The network of --model-name with the weights of --pretrained; they are not trained here."""
     flags = choices.settle(args.resolve(given))
     data = build.load_data(flags)
-    flags = choices.for_rows(flags, given, many_labels=data.spec.many_labels)
+    flags = choices.for_rows(flags, given, data)
     trainer = build.build(flags, data)
     entry = build.pretrain(flags, trainer)["pretrained"]
     return Source(trainer.model, trainer.device, flags, data, {"network": flags.model_name, **entry})
