@@ -7,6 +7,7 @@ from typing import Any
 import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.formats.csv.rows import BAD_ROWS
+from loaders.formats.label_columns import ONE
 from loaders.splits import Fold
 from models import ENCODERS, FORMS, NETWORKS, VISION, check_view, parse_args
 from toolbox import devices
@@ -152,16 +153,18 @@ def for_rows(flags: Flags, typed: Collection[str], *, many_labels: bool) -> Flag
             what = f"{args.flag_name(odd[0])} is of rows with one class each, these have many labels"
             raise UsageError(what, hint="leave it out")
     rows = "many labels a row" if many_labels else "one class a row"
-    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
+    own = many_labels and flags.dataset == "table"
+    one = f"; --label-column {ONE}COLUMNS for one class a row" if own else ""
+    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows, one)
     metrics = labels.METRICS if many_labels else classification.METRICS
-    _check_fits("monitor", flags.monitor, {LAST: None, **metrics}, rows)
+    _check_fits("monitor", flags.monitor, {LAST: None, **metrics}, rows, one)
     return flags
 
 
-def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str) -> None:
+def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str, hint: str) -> None:
     if value not in known:
         what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(known)}"
-        raise UsageError(what, hint="one of them, or leave it out")
+        raise UsageError(what, hint=f"one of them, or leave it out{hint}")
 
 
 def _check_without_validation(flags: Flags, task: str) -> None:
