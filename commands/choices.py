@@ -9,6 +9,7 @@ import args
 from loaders import DATASETS, VIEWS, augment
 from loaders.base import Data
 from loaders.formats.csv.rows import BAD_ROWS
+from loaders.formats.label_columns import ONE
 from loaders.splits import Fold
 from models import ENCODERS, FORMS, NETWORKS, VISION, check_view, parse_args
 from toolbox import devices
@@ -157,8 +158,10 @@ def for_rows(flags: Flags, typed: Collection[str], data: Data) -> Flags:
             raise UsageError(what, hint="leave it out")
     rows = "many labels a row" if many_labels else "one class a row"
     metrics = labels if many_labels else classification
-    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows)
-    _check_fits("monitor", flags.monitor, {LAST: None, **metrics.METRICS}, rows)
+    own = many_labels and flags.dataset == "table"
+    one = f"; --label-column {ONE}COLUMNS for one class a row" if own else ""
+    _check_fits("criterion", flags.criterion, losses.LABEL_LOSSES if many_labels else losses.LOSSES, rows, one)
+    _check_fits("monitor", flags.monitor, {LAST: None, **metrics.METRICS}, rows, one)
     return monitored(flags, typed, data)
 
 
@@ -189,10 +192,10 @@ def _unmeasured(data: Data) -> str:
     return f"validation cannot measure {count} of {len(classes)} classes ({listed})" if lacking else ""
 
 
-def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str) -> None:
+def _check_fits(name: str, value: str, known: Mapping[str, Any], rows: str, hint: str) -> None:
     if value not in known:
         what = f"{args.flag_name(name)} {value} does not go with {rows}; known are {', '.join(known)}"
-        raise UsageError(what, hint="one of them, or leave it out")
+        raise UsageError(what, hint=f"one of them, or leave it out{hint}")
 
 
 def _check_without_validation(flags: Flags, task: str) -> None:

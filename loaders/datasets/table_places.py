@@ -67,6 +67,11 @@ class Wanted:
         named = names_of(self.asked) if self.spec.many_labels or self.is_one else []
         return named if len(named) > 1 else []
 
+    def is_laid_out(self, columns: int) -> bool:
+        """Whether a row without a header has the samples and the numbered columns of labels of the run's table."""
+        numbered = bool(self.labels) and all(name.isdecimal() for name in self.labels)
+        return self.is_one and numbered and columns == self.spec.samples + len(self.labels)
+
     @property
     def ids(self) -> list[str]:
         """The typed or stored names or numbers of the columns to copy."""
@@ -129,7 +134,7 @@ def placed(
     copied = [find(cells, name, "--id-columns", header=header, where=str(path)) for name in ids]
     copied += [typed["record"]] if "record" in typed else []
     labels = {LABEL: typed["label"]} if "label" in typed else {}
-    if "label_column" in wanted.typed:
+    if "label_column" in wanted.typed or (not header and wanted.is_laid_out(len(cells))):
         several = {name: find(cells, name, "--label-column", header=header, where=str(path)) for name in wanted.labels}
         copied += [] if wanted.is_one else several.values()
         labels |= {PART + (cells[at] if header else name): at for name, at in several.items() if wanted.is_one}

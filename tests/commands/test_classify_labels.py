@@ -460,7 +460,9 @@ def test_one_of_several_columns_is_trained_tested_and_predicted_as_one_class_a_r
     data = one_each(tmp_path / f"my{ending}", 300, 1), one_each(tmp_path / f"other{ending}", 200, 2)
     how = (*COMMON, "--root-dir", tmp_path / "root")
     rows = ("--data-file", data[0], "--rate-hz", 100, "--epochs", 1, "--no-figures", "--criterion", "crossentropy")
-    assert_error(carried_out(*how, *rows, "--label-column", asked.removeprefix("one:") or "y"), 2, "many labels a row")
+    many = carried_out(*how, *rows, "--label-column", asked.removeprefix("one:") or "y")
+    assert_error(many, 2, "many labels a row; known are bce, focal, asymmetric. Try: one of them, or leave it out; "
+                 "--label-column one:COLUMNS for one class a row")  # fmt: skip
     trained = carried_out(*how, *rows, "--label-column", asked)
     assert trained.code == 0, trained.err
     assert "accuracy" in trained.result["test"]

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from loaders import get_data
+from loaders import get_data, new_rows
 from loaders.base import Data
+from loaders.datasets.table_places import Wanted
+from loaders.declaration import TableOptions
 from loaders.formats import label_columns
 from toolbox.errors import CommanderError, DataError, UsageError
 
@@ -153,6 +155,19 @@ def test_one_of_the_labels_next_to_an_npy_is_the_class_of_a_row(tmp_path: Path) 
     data = load(tmp_path / "my.npy", label_column="one:AFIB,LBBB,PVC")
     assert data.spec.classes == NAMES
     np.testing.assert_array_equal(together(data, "y"), CLASS)
+
+
+def test_new_rows_without_a_header_have_the_labels_where_the_run_had_them_or_none(tmp_path: Path) -> None:
+    asked = {"label_column": "one:13,14,15"}
+    frame(**ONE_FLAGS).to_csv(tmp_path / "my.csv", index=False, header=False)
+    frame().to_csv(tmp_path / "new.csv", index=False, header=False)
+    wanted = Wanted(load(tmp_path / "my.csv", **asked).spec, TableOptions(**asked))
+    with new_rows.opened(tmp_path / "my.csv", wanted) as rows:
+        (part,) = rows.parts
+        assert part.label is not None
+        assert part.label.tolist() == np.array(["13", "14", "15"])[CLASS].tolist()
+    with new_rows.opened(tmp_path / "new.csv", wanted) as rows:
+        assert [part.label for part in rows.parts] == [None]
 
 
 def test_a_row_without_exactly_one_label_is_refused_with_its_number_and_the_counts(tmp_path: Path) -> None:
