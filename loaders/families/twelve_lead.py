@@ -122,7 +122,7 @@ class TwelveLeadPlan:
             f"records split at random, one a patient, stratified by labels, 80/20, seed {TEST_SEED} under every --seed"
         ]
         rule += [f"{refused:,} records that fail the checks in no side"] * (refused > 0)
-        rule += [f"{unknown:,} records whose labels are not known in no side"] * (unknown > 0)
+        rule += [f"{unknown:,} records without known labels in no side"] * (unknown > 0)
         rule += [f"{bare:,} records without a label {UNLABELLED[asked.unlabelled]}"] * (bare > 0)
         spec = describe(
             request, "; ".join([*rule, drawn]) + crops.rule, samples=crops.samples, rate_hz=asked.rate,

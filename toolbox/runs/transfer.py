@@ -30,8 +30,8 @@ class TransferTest:
     """A test of a run: its data and that of the run, tested rows and records (0: not named), the number of classes
     that the headline `metric` is over, its value and 95 % interval (None, and the reason that it `lacks` one).
 
-    Of many labels a row also the macro AUROC over the `common` classes, which all tests of the run can measure that can
-    measure a class at all.
+    Of many labels a row also the macro AUROC over the `common` classes: those of every test of the run with a
+    measurable class.
     """
 
     run: str

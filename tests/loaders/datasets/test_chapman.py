@@ -480,7 +480,7 @@ def test_csv_files_have_the_diagnoses_of_rhythm_and_conditions(few: Path, tmp_pa
         for name, y in zip(side.record, side.y, strict=True)
     }
     assert found == expected
-    assert "1 records whose labels are not known in no side" in data.spec.split_rule
+    assert "1 records without known labels in no side" in data.spec.split_rule
     assert quality(tmp_path) == {"MUSE_99": "in Diagnostics.xlsx without a recording"}
 
 
