@@ -283,3 +283,17 @@ def test_a_recording_of_more_than_an_hour_is_drawn_at_a_lower_rate_with_its_peak
         near = drawn[peak // 3 - 7 : peak // 3 + 8]
         assert near.max() > 0.75 * signal[peak]
         assert abs(near.argmax() - 7) <= 1
+
+
+@pytest.mark.parametrize("classes", [12, 13], ids=["a column each", "named in a cell"])
+def test_a_table_of_many_classes_names_the_most_probable_ones(classes: int) -> None:
+    names = [f"c{k}" for k in range(classes)]
+    row = {"recording": "r", "predicted": ";".join(names[:8]), "duration_s": 10.0, "windows": 1}
+    row |= {f"p_{name}": k / 100 for k, name in enumerate(names)}
+    head, cells, *_ = prediction.table([row, row | {"predicted": ""}]).splitlines()
+    assert ("p_c0" in head.split()) == (classes == 12)
+    if classes == 12:
+        assert "c0, c1, c2, c3, c4, c5, c6, c7" in cells
+    else:
+        assert "c7 0.07, c6 0.06, c5 0.05, c4 0.04, c3 0.03, c2 0.02, 2 more" in cells
+    assert "no class" in prediction.table([row | {"predicted": ""}])
