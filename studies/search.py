@@ -7,6 +7,7 @@ the value of a trial is the mean over the folds. Its first fold runs alone, for 
 
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -173,10 +174,17 @@ class Search:
     def _value(self, cell: str) -> float | None:
         """The mean over a configuration's runs of their best epochs' scores; None if a run has none."""
         keys = [key_of(self.runs.stage, cell, number) for number in range(len(self.runs))]
-        best = [tables.best_epoch(self._history(key), self.metric) for key in keys]
-        scores = [epoch["val"].get(self.metric) for epoch in best if epoch]
+        scores = []
+        for key in keys:
+            metric, history = self._monitored(key)
+            scores.append(self._score(tables.best_epoch(history, metric) or {}, metric))
         known = [score for score in scores if score is not None]
         return sum(known) / len(known) if len(known) == len(keys) else None
+
+    def _score(self, epoch: Mapping[str, Any], metric: str) -> float | None:
+        """The value of an epoch in the direction of the search."""
+        value = epoch.get("val", {}).get(metric)
+        return value if value is None or mode(metric) == mode(self.metric) else -value
 
     def _report(self, engine: "Engine") -> None:
         """Report the epochs of unfinished first runs to the pruner; a pruned run ends after its step."""
@@ -186,17 +194,21 @@ class Search:
             number, key = tried.numbers[0], key_of(self.runs.stage, cell, 0)
             frozen = self.study.get_trials(deepcopy=False)[number]
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
-            for epoch in self._history(key):
-                if epoch["epoch"] not in frozen.intermediate_values and epoch["val"].get(self.metric) is not None:
-                    trial.report(epoch["val"][self.metric], epoch["epoch"])
+            metric, history = self._monitored(key)
+            for epoch in history:
+                score = self._score(epoch, metric)
+                if epoch["epoch"] not in frozen.intermediate_values and score is not None:
+                    trial.report(score, epoch["epoch"])
             if len(frozen.intermediate_values) != self.reported.get(number) and trial.should_prune():
                 engine.stop([key], signum=worker.PRUNE)
             self.reported[number] = len(frozen.intermediate_values)
 
-    def _history(self, key: str) -> list[dict[str, Any]]:
-        folder = self.ledger.folder(self.ledger.record(key))
+    def _monitored(self, key: str) -> tuple[str, list[dict[str, Any]]]:
+        """The metric of a run's best epoch, which its rows decide if none is typed, and its epochs."""
+        status = self.ledger.status(self.ledger.record(key))
         try:
-            return tables.epochs(folder) if folder else []
+            history = tables.epochs(status.folder) if status.folder else []
         except CheckpointError as error:
             log.warning("%s: %s", key, error)
-            return []
+            history = []
+        return tables.monitor(status.config or {}), history

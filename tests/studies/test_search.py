@@ -70,6 +70,23 @@ def test_a_search_whose_driver_is_killed_tries_the_same_cells_and_no_test_is_ope
     assert sorted(values) == sorted(value for _, _, value in rows(undisturbed).values())
 
 
+@pytest.mark.parametrize(("metric", "turned"), [("macro_auroc", 1), ("loss", -1)])
+def test_trials_are_ranked_by_the_metric_that_their_runs_monitor(closed: Path, metric: str, turned: int) -> None:
+    """Rows with many labels, or a validation without a class, decide it when they are read."""
+    ledger, found = Ledger.open(closed, "s"), space(GRID, closed.parent)
+
+    def outcome(ledger: Ledger, job: Job) -> dict[str, Any]:
+        ended = outcome_of(ledger, job)
+        config = ledger.folder(ledger.record(job.key)) / "config.json"  # type: ignore[operator]
+        config.write_text(config.read_text().replace('"monitor": "macro_f1"', f'"monitor": "{metric}"'))
+        return ended
+
+    made = searched(ledger, found)
+    made.run(Here(ledger, outcome), BAR, NEVER)
+    values = {trial.user_attrs["cell"]: trial.value for trial in made.study.trials}
+    assert values == {row["cell"]: turned * row[f"val/{metric}"] for row in tables.rows(ledger)}
+
+
 def test_every_cell_of_a_space_without_ranges_is_tried_once(closed: Path) -> None:
     text = "base: {dataset: synth}\ngrid: [{zip: {lr: [1, 2], momentum: [0, 0.5]}, cross: {optimizer: [sgd, adam]}}]"
     ledger, found = Ledger.open(closed, "s"), space(text, closed.parent)
