@@ -89,7 +89,8 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
         if odd:
             what = f"record {min(odd)} {fault}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else "")
             raise DataError(what, where=str(reference), hint="a whole copy of the dataset")
-    read = [read_record(header) for header in terminal.bar(iterable=headers, desc="records", unit="record")]
+    with terminal.bar(iterable=headers, desc="records", unit="record") as bar:
+        read = [read_record(header) for header in bar]
     signals, gains = [signal for signal, _ in read], [gain for _, gain in read]
     arrays = strips.together(signals, RATE_HZ, record=names, label=[labels[name] for name in names], gain=gains)
     return arrays | {"reference": np.array([sha256(reference)])}

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
 from sklearn.metrics import f1_score
+from tqdm import tqdm
 
 from commands import data as commands_data
 from helpers.commands import carried_out
@@ -272,6 +273,8 @@ def test_a_fault_is_named_with_its_record_or_line(own: Path, tmp_path: Path, fau
         load(tmp_path, own)
     assert what in str(caught.value)
     assert not list((tmp_path / "cinc2017" / "cache").glob("*"))
+    left = [bar for bar in getattr(tqdm, "_instances", ()) if bar.desc == "records"]
+    assert not left  # an open bar would move those of later work
 
 
 @pytest.mark.parametrize(("how", "what"), [
