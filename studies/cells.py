@@ -92,7 +92,8 @@ class Series:
         given = {**one.given, "seed": seed, **self.flags(number)}
         if self.seeds:  # keeps the split of the search, so that its choices never saw a test row
             given["split_seed"] = build.dividing(one.given)["seed"]
-        length = {name: args.FLAGS.defaults[name] for name in LENGTH}
+        settled = one.settled()
+        length = {name: getattr(settled, name) for name in LENGTH}
         job = Job(one.name, number, self.stage, given, one.cell, self.tested, length)
         if plans.PRETRAINED in one.cell and (source := plans.source_of(one.cell, ledger.plans())):
             given["pretrained"] = self._weights(job, *source, ledger=ledger)

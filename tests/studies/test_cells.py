@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 import args
-from helpers.studies import job_of
-from studies import cells
+from helpers.commands import carried_out as carried_out_alone
+from helpers.studies import carried_out, job_of
+from studies import cells, tables
 from studies.cells import Series
+from studies.ledger import DONE
 from toolbox.errors import UsageError
 
 BASE = {"dataset": "synth", "short-run": "true", "batch-size": "16", "grad-clip": "0"}
@@ -91,3 +93,23 @@ def test_configurations_are_branches_if_their_rows_and_batches_are_the_same() ->
     assert len(cells.groups([jobs[0], job_of(BASE | {"deterministic": "true"})], 2)) == 2
     again = job_of(BASE | alike[0], 1)
     assert len(cells.groups([jobs[0], again], 2)) == 2  # another seed, another split
+
+
+def test_a_study_of_probes_knows_its_runs_and_does_not_start_them_again(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = carried_out_alone("--dataset", "synth", "--model-name", "cnn1d_3", "--root-dir", closed, "--short-run",
+                              "--epochs", 1, "--no-figures")  # fmt: skip
+    assert first.code == 0, first.err
+    text = """
+base: {dataset: synth, model-name: cnn1d_3, short-run: true, pretrained: synth_cnn1d_3_1}
+grid: [{cross: {train: [probe], label-fraction: [0.5, 1]}}, {cross: {train: [head], epochs: [1]}}]
+"""
+    for _ in range(2):
+        code, ledger = carried_out(closed, monkeypatch, text)
+        assert code == 0
+    found = tables.rows(ledger)
+    assert [(row["state"], row["train"]) for row in found] == [(DONE, "probe"), (DONE, "probe"), (DONE, "head")]
+    assert all(row["val/macro_f1"] for row in found)
+    assert len({row["val/macro_f1"] for row in found}) == 3
+    assert len(list((closed / "synth/runs").iterdir())) == 4
