@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+JOINT = ("none", "zscore")  # normalisations of all leads together
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -26,11 +27,17 @@ class InputContract:
         return round(self.rate_hz * self.seconds)
 
     @property
+    def is_joint(self) -> bool:
+        """Whether leads are normalised together, so that all must have one unit."""
+        return len(self.leads) > 1 and self.normalise in JOINT
+
+    @property
     def words(self) -> str:
         """One line for lists and documents."""
         leads = f"{len(self.leads)} leads ({', '.join(self.leads)})" if self.leads else "one lead"
         fill = ", shorter ones filled with zeros" if self.pads else ""
-        unit, normal = self.unit or "any unit", f"normalised by {self.normalise}"
+        unit = self.unit or ("one unit of all leads" if self.is_joint else "any unit")
+        normal = f"normalised by {self.normalise}"
         return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, {unit}, {normal}"
 
 

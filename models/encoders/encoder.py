@@ -122,9 +122,11 @@ MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
 
 def _factor(spec: DataSpec, contract: InputContract) -> float:
     """The factor from the unit of the rows to that of the contract."""
+    unit = spec.unit.split()[0] if spec.unit else ""
+    if contract.is_joint and not contract.unit and unit and unit not in MILLIVOLTS:
+        raise _refused(spec, "one unit of all leads", f"the unit {spec.unit!r}", "rows in mV, --normalise none")
     if not contract.unit:
         return 1.0
-    unit = spec.unit.split()[0] if spec.unit else ""
     if unit not in MILLIVOLTS:
         raise _refused(spec, contract.unit, f"the unit {spec.unit or 'not stated'!r}", "rows in mV, --normalise none")
     return MILLIVOLTS[unit] / MILLIVOLTS[contract.unit]

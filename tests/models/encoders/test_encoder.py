@@ -45,8 +45,12 @@ def test_millivolts_and_microvolts_of_one_record_are_the_same_rows() -> None:
 def test_an_unknown_unit_is_refused_where_it_matters_and_else_taken(unit: str) -> None:
     with pytest.raises(DataError, match="the encoder takes uV, the rows have the unit"):
         Front(replace(SPEC, unit=unit), CONTRACT)
-    for normalise in ("rank", "zscore"):
-        contract = replace(CONTRACT, unit="", normalise=normalise)
+    joint = replace(CONTRACT, unit="", normalise="zscore")
+    if unit:
+        with pytest.raises(DataError, match="the encoder takes one unit of all leads, the rows have the unit"):
+            Front(replace(SPEC, unit=unit), joint)
+    for normalise in ("rank", "zscore_lead", *(["zscore"] if not unit else [])):
+        contract = replace(joint, normalise=normalise)
         of, of_scaled = Front(replace(SPEC, unit=unit), contract)(rows()), Front(SPEC, contract)(5 * rows())
         torch.testing.assert_close(of, of_scaled, atol=1e-3, rtol=1e-4)
 
