@@ -198,7 +198,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              by_task={"classify": "macro_f1", "labels": "macro_auroc", "detect": "loss"}, tags="resets-best",
              choices="metrics", elsewhere="metric metrics early-stopping-metric"),
         Flag("--patience", TRAINING, "epochs without improvement before the training stops (default no limit)",
-             type=int, metavar="N", check=COUNT, on_resume="free", tags="length",
+             type=int, metavar="N", check=COUNT, on_resume="free", tags="length steps",
              elsewhere="early-stop early-stopping early-stopping-patience"),
         Flag("--seed", DATA, "random seed for initial weights, batch order and data split", type=int, metavar="S",
              default=42, check=SEED, tags="batches", elsewhere="random-seed random-state manual-seed rng"),

@@ -209,7 +209,8 @@ def published_file(flags: Flags) -> Path | None:
     if flags.pretrained == transfer.IMAGENET:
         return published.installed(flags.model_name)
     path = Path(flags.pretrained)
-    return path if path.is_file() and not (path.parent / CONFIG).exists() else None
+    of_run = path.suffixes == [".pth", ".tar"] and (path.parent / CONFIG).exists()
+    return path if path.is_file() and not of_run else None
 
 
 def _classify(flags: Flags, data: Data, device: torch.device) -> Classify | ClassifyLabels:

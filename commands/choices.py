@@ -203,6 +203,7 @@ def _check_without_validation(flags: Flags, task: str) -> None:
     needs = (
         (flags.monitor not in (None, LAST), f"--monitor {flags.monitor}"),
         (flags.calibrate, "--calibrate"),
+        (flags.train == transfer.PROBE, "--train probe"),
         (flags.patience is not None, "--patience"),
         (flags.scheduler == "ReduceLROnPlateau", "--scheduler ReduceLROnPlateau"),
         (task == "detect", "--task detect"),

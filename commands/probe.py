@@ -37,9 +37,15 @@ def last_layer(model: nn.Module) -> nn.Linear:
     head = getattr(model, "head", None)
     layers = [part for part in head.modules() if isinstance(part, nn.Linear)] if isinstance(head, nn.Module) else []
     if not layers:
-        what = "--train probe is for a network with a linear layer at its head, this one has none"
-        raise UsageError(what, hint="--train all, or another network")
+        what = "the network has no linear layer at its head: no features to fit it to, or to write"
+        raise UsageError(what, hint="another network")
     return layers[-1]
+
+
+def frozen(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network without its last layer, by name."""
+    last = {id(each) for each in last_layer(model).parameters()}
+    return {name: each.detach() for name, each in model.state_dict(keep_vars=True).items() if id(each) not in last}
 
 
 @torch.no_grad()
@@ -73,13 +79,11 @@ def kept(
         found, which = features(model, split, spec, device)
         return {"features": found.cpu().numpy(), "rows": which.cpu().numpy()}
 
-    last = {id(each) for each in last_layer(model).parameters()}
     digest = hashlib.sha256(f"{named} {model} {device.type} {devices.versions()}".encode())
     for path in sorted((errors.ROOT / "models").rglob("*.py")):
         digest.update(path.read_bytes())
-    for name, each in model.state_dict(keep_vars=True).items():
-        if id(each) not in last:
-            digest.update(name.encode() + each.detach().cpu().contiguous().numpy().data)
+    for name, each in frozen(model).items():
+        digest.update(name.encode() + each.cpu().contiguous().numpy().data)
     batches = split.batches(device)
     for inputs, _ in batches.batches(None, PREDICT_ROWS):
         for each in inputs:

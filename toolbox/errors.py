@@ -66,6 +66,10 @@ class CheckpointError(CommanderError):
     code = 4
 
 
+class ForeignError(CheckpointError):
+    """A checkpoint holds more than tensors and plain values."""
+
+
 class NumericsError(CommanderError):
     """The loss is not finite."""
 

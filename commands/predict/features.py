@@ -28,6 +28,7 @@ from toolbox.flags import Flags
 from toolbox.runs import outcome
 
 TEST_CLOSED = "the test rows are not among them, as no test has opened them; --train probe and its test do"
+OF_WEIGHTS = ("checkpoint", "epoch", "sha256")  # of config.json's entry of loaded weights
 log = logging.getLogger("commander")
 
 
@@ -61,7 +62,7 @@ def write(given: Mapping[str, Any]) -> None:
     whole = {name: np.concatenate([of[name] for of in arrays.values()]) for name in next(iter(arrays.values()))}
     if (whole["record"] == "").any():  # a table names every record, or none
         del whole["record"]
-    content = b"".join(each.cpu().numpy().tobytes() for each in model.state_dict().values())
+    content = b"".join(each.cpu().numpy().tobytes() for each in probe.frozen(model).values())
     weights = hashlib.sha256(content).hexdigest()
     origin = source.of | {"weights": weights, "dataset": data.spec.name, "checksum": data.checksum}
     whole |= {
@@ -70,12 +71,8 @@ def write(given: Mapping[str, Any]) -> None:
         ORIGIN: np.array(json.dumps(origin | {"split_rule": data.spec.split_rule})),
     }
     files.write_whole(out, lambda file: np.savez(file, **whole))  # type: ignore[arg-type]
-    log.info(
-        "features of %s: %s%s",
-        ", ".join(map(str, source.of.values())),
-        out,
-        "" if source.tested else f"; {TEST_CLOSED}",
-    )
+    more = "" if source.tested else f"; {TEST_CLOSED}"
+    log.info("features of %s, %s: %s%s", *[*map(str, source.of.values())][:2], out, more)
     counts = {name: len(of["x"]) for name, of in arrays.items()}
     values = {"features": str(out), "rows": counts, "width": whole["x"].shape[1]}
     text = plain.lines([f"{name}: {count:,} rows" for name, count in counts.items()])
@@ -101,7 +98,8 @@ def _of_weights(given: Mapping[str, Any]) -> Source:
     flags = choices.for_rows(flags, given, data)
     trainer = build.build(flags, data)
     entry = build.pretrain(flags, trainer)["pretrained"]
-    return Source(trainer.model, trainer.device, flags, data, {"network": flags.model_name, **entry})
+    of = {"network": flags.model_name} | {key: entry[key] for key in OF_WEIGHTS if key in entry}
+    return Source(trainer.model, trainer.device, flags, data, of)
 
 
 def _checked(out: Path) -> Path:
@@ -122,7 +120,8 @@ def _check_apart(out: Path, source: Source) -> None:
     if any(each and Path(each).resolve() == out.resolve() for each in inputs):
         what = f"{out.name} is an input of this command"
     elif (there := origin_of(out)) and any(there.get(key) != value for key, value in source.of.items()):
-        what = f"{out.name} has the features of {there.get('run') or there.get('network')}"
+        theirs = [str(there[key]) for key in ("run", "network", *OF_WEIGHTS) if there.get(key)]
+        what = f"{out.name} has the features of {', '.join(theirs)}"
     elif there and there.get("dataset") != source.data.spec.name:
         what = f"{out.name} has the features of {there.get('dataset')}"
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models import ENCODERS
 from models.encoders.encoder import Encoder
-from toolbox.errors import CheckpointError, UsageError
+from toolbox.errors import CheckpointError, ForeignError, UsageError
 from toolbox.runs import checkpoints
 
 NESTED = ("model_state", "state_dict", "model")  # of a file that holds more than weights
@@ -22,6 +22,7 @@ WRAPPED = "module."  # before each name of a network that was trained on several
 NORMED = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
 UNUSED = (".bn1.", ".bn2.", ".bn3.", ".num_batches_tracked")
 NAMED = 3
+SAVED = "a file of its tensors alone, if you trust its publisher: docs/twelve-leads.md has the line that saves them"
 log = logging.getLogger("commander")
 
 
@@ -53,6 +54,11 @@ def load(network: Encoder, path: Path) -> dict[str, Any]:
         for name, theirs in named.items()
         if theirs in there and there[theirs].shape != own[name].shape
     ]
+    faults += [
+        f"{theirs} is {there[theirs].dtype}, must be of real numbers"
+        for theirs in named.values()
+        if theirs in there and not there[theirs].is_floating_point()
+    ]
     if faults := faults + [f"{name} has no place here" for name in left]:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         what = f"these are not the weights of this encoder: {'; '.join(faults[:NAMED])}{more}"
@@ -69,7 +75,10 @@ def _is_unused(name: str, unused: tuple[str, ...]) -> bool:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by published name, without the names around them."""
-    found = checkpoints.read(path)
+    try:
+        found = checkpoints.read(path)
+    except ForeignError as error:
+        raise CheckpointError(error.what, where=error.where, hint=SAVED) from error
     for name in NESTED:
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             found = found[name]

@@ -21,7 +21,8 @@ from helpers.commands import assert_error, carried_out, contents, on
 from helpers.data import ROOT
 from loaders import DATASETS
 from loaders.synthetic import patients
-from models import MODELS
+from models import MODELS, NETWORKS
+from models.charts import vision
 from toolbox.contract import CARD, CONTRACT, sealed
 from toolbox.reports import model_card
 from toolbox.runs import exchange
@@ -384,3 +385,10 @@ def test_the_card_names_source_licence_and_data_of_the_weights_that_a_run_began_
 def test_published_weights_stay_in_the_command_of_the_card_and_a_run_s_name_does_not() -> None:
     assert export._portable({"pretrained": "imagenet", "epochs": 3}) == {"pretrained": "imagenet", "epochs": 3}
     assert export._portable({"pretrained": "synth_cnn1d_3_1", "epochs": 3}) == {"epochs": 3}
+
+
+def test_published_weights_of_an_encoder_are_not_those_of_imagenet() -> None:
+    flags = args.resolve({"dataset": "ptbxl", "model_name": "openecg", "pretrained": "imagenet"})
+    assert export._cited(flags, None)["network: openecg"] == NETWORKS["openecg"].cites
+    charts = args.resolve({"dataset": "ptbxl", "model_name": "resnet18", "pretrained": "imagenet"})
+    assert {*vision.CITES} <= {*export._cited(charts, None)["network: resnet18"]}

@@ -120,6 +120,8 @@ def test_a_probe_stands_beside_the_same_network_with_random_weights(probed: Simp
         ((), "--train probe needs trained features"),
         (("--pretrained", "synth_resnet1d_10_1", "--augment", "noise"), "--augment is for training in steps"),
         (("--pretrained", "synth_resnet1d_10_1", "--members", 2), "--train probe is for one network"),
+        (("--pretrained", "synth_resnet1d_10_1", "--patience", 1), "--patience is for training in steps"),
+        (("--pretrained", "synth_resnet1d_10_1", "--val-fraction", 0), "--train probe needs validation rows"),
         (("--pretrained", "synth_resnet1d_10_1", "--epochs", 9), "--epochs is 9, --train probe has one for each of 6"),
     ],
 )

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from toolbox import devices, files
-from toolbox.errors import CheckpointError
+from toolbox.errors import CheckpointError, ForeignError
 from toolbox.runs.best import objection
 from toolbox.runs.folder import BEST, EPOCH, LATEST, MOST_EPOCHS, RunFolder, history_objection
 from toolbox.schema import is_count, is_finite, kind
@@ -148,7 +148,7 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
     """The error for a file that torch did not load: forbidden content or damage."""
     if isinstance(error, pickle.UnpicklingError) and (held := re.search(r"GLOBAL (\S+)", str(error))):
         what = f"the checkpoint holds more than tensors and plain values ({held[1]}); nothing of it was run"
-        return CheckpointError(what, where=str(path), hint=ANOTHER)
+        return ForeignError(what, where=str(path), hint=ANOTHER)
     reason = re.split(r"(?<=[a-z)])\. |\n", str(error))[0] or type(error).__name__  # torch adds advice
     return DamagedError(f"the checkpoint is damaged: {reason}", where=str(path), hint=ANOTHER)
 

@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import commands
-from commands import choices
+from commands import build, choices
 from loaders.base import DataSpec
 from models import ENCODERS, NETWORKS, get_model
 from models.encoders import ecgfm, ecgfounder, published
@@ -237,3 +238,22 @@ def test_an_encoder_gives_the_same_outputs_in_onnx_with_its_front(name: str) -> 
     opened = exchange.OnnxNetwork(exchange.as_onnx(model, lambda count: [rows[:count].clone()], name), name)
     with torch.inference_mode():
         torch.testing.assert_close(opened(rows), model(rows), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("small")
+def test_whole_numbers_are_no_weights_and_a_file_with_settings_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    model = network("openecg")
+    there = state(model) | {"refine.2.bias": torch.zeros(128, dtype=torch.int64)}
+    with pytest.raises(CheckpointError, match=r"refine\.2\.bias is torch\.int64, must be of real numbers"):
+        published.load(model, written(tmp_path / "whole.pth", there))
+    with pytest.raises(CheckpointError, match=r"holds more than tensors.* Try: a file of its tensors alone"):
+        published.load(model, written(tmp_path / "settings.pth", {"model": state(model), "cfg": Evil()}))
+
+
+def test_a_published_file_may_lie_beside_a_config_json(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    path = written(tmp_path / "weights.pth", {})
+    flags = SimpleNamespace(pretrained=str(path), model_name="openecg")
+    assert build.published_file(flags) == path  # type: ignore[arg-type]
+    of_run = written(tmp_path / "model_best.pth.tar", {})
+    assert build.published_file(SimpleNamespace(pretrained=str(of_run), model_name="openecg")) is None  # type: ignore[arg-type]
