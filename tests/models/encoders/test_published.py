@@ -234,7 +234,8 @@ def test_an_encoder_gives_the_same_outputs_in_onnx_with_its_front(name: str) -> 
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason="requirements-export.txt")
     model = network(name)
-    rows = torch.randn(5, *spec_of(name).shape).mul(8).round().div(8)  # with equal samples
+    torch.manual_seed(0)
+    rows = torch.randn(5, *spec_of(name).shape)
     opened = exchange.OnnxNetwork(exchange.as_onnx(model, lambda count: [rows[:count].clone()], name), name)
     with torch.inference_mode():
         torch.testing.assert_close(opened(rows), model(rows), rtol=1e-4, atol=1e-4)
