@@ -233,8 +233,8 @@ def test_both_spellings_of_a_normalised_weight_are_one(tmp_path: Path) -> None:
 def test_an_encoder_gives_the_same_outputs_in_onnx_with_its_front(name: str) -> None:
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason="requirements-export.txt")
-    model = network(name)
     torch.manual_seed(0)
+    model = network(name)
     rows = torch.randn(5, *spec_of(name).shape)
     opened = exchange.OnnxNetwork(exchange.as_onnx(model, lambda count: [rows[:count].clone()], name), name)
     with torch.inference_mode():
