@@ -114,6 +114,10 @@ def settle(flags: Flags) -> Flags:
         known = " and ".join(f"{what} ({', '.join(table)})" for what, table in published.items())
         what = f"{typed} is only valid with {known}, not with {flags.model_name}"
         raise UsageError(what, hint="--pretrained RUN, or leave it out")
+    contract = NETWORKS[flags.model_name].contract
+    if contract and flags.filter not in (None, contract.filter):
+        what = f"{flags.model_name} takes rows with the filter {contract.filter}, --filter is {flags.filter}"
+        raise UsageError(what, hint=f"--filter {contract.filter}")
     if flags.train == transfer.PROBE:
         flags = _probing(flags)
     parse_args(flags.model_name, flags.model_args)

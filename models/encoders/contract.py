@@ -11,7 +11,7 @@ class InputContract:
     """Rows of `seconds` at `rate_hz` with `leads` in this order (empty: one lead, any), in `unit` ("": any, as the
     first step makes them independent of it).
 
-    `normalise` is that first step (`encoder.NORMALISATIONS`). Shorter rows are filled with zeros at their end if
+    `normalise` is that first step (`encoder.NORMALISATIONS`); before it the rows had the `filter` of --filter. Shorter rows are filled with zeros at their end if
     `pads`, and refused if not.
     """
 
@@ -21,6 +21,7 @@ class InputContract:
     unit: str = ""
     normalise: str = "none"
     pads: bool = False
+    filter: str = "none"
 
     @property
     def samples(self) -> int:
@@ -38,7 +39,8 @@ class InputContract:
         fill = ", shorter ones filled with zeros" if self.pads else ""
         unit = self.unit or ("one unit of all leads" if self.is_joint else "any unit")
         normal = f"normalised by {self.normalise}"
-        return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, {unit}, {normal}"
+        filtered = "not filtered" if self.filter == "none" else f"filtered by {self.filter}"
+        return f"{leads}, {self.seconds:g} s at {self.rate_hz:g} Hz{fill}, {unit}, {filtered}, {normal}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from commands import choices
 from helpers.commands import assert_error, carried_out, contents
 from helpers.data import make_spec
 from loaders.base import Data, Split
+from models import ENCODERS
 from toolbox.errors import UsageError
 from toolbox.flags import Flags
 from toolbox.metrics import classification, labels
@@ -119,3 +120,13 @@ def test_a_run_that_is_overridden_with_rows_that_do_not_define_its_metric_is_ref
     assert_error(carried_out(*resumed), 2, "--monitor macro_auroc is not defined on the validation rows")
     assert contents(tmp_path / "table/runs") == before
     assert carried_out(*resumed, "--monitor", "loss").code == 0
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_rows_with_another_filter_than_an_encoder_takes_are_refused_with_both(name: str) -> None:
+    contract = ENCODERS[name].contract
+    assert contract is not None
+    typed = {"dataset": "ptbxl", "model_name": name}
+    choices.settle(args.resolve(typed | {"filter": contract.filter}))
+    with pytest.raises(UsageError, match=rf"{name} takes rows with the filter {contract.filter}, --filter is baseline"):
+        choices.settle(args.resolve(typed | {"filter": "baseline"}))
