@@ -11,8 +11,8 @@ class InputContract:
     """Rows of `seconds` at `rate_hz` with `leads` in this order (empty: one lead, any), in `unit` ("": any, as the
     first step makes them independent of it).
 
-    `normalise` is that first step (`encoder.NORMALISATIONS`); before it the rows had the `filter` of --filter. Shorter rows are filled with zeros at their end if
-    `pads`, and refused if not.
+    `normalise` is that first step (`encoder.NORMALISATIONS`); before it the rows had the `filter` of --filter. Shorter
+    rows are filled with zeros at their end if `pads`, and refused if not.
     """
 
     rate_hz: float
