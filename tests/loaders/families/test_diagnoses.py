@@ -109,7 +109,8 @@ def test_a_map_of_your_own_joins_codes_divides_them_and_serves_both_databases(
         ("NROM,normal", r"'NROM' is no SNOMED CT code, and scp_statements.csv has no such statement \(.*line 1\)"),
         ("NORM", "1 columns, expected code and class"),
         ("NORM,", "the class of NORM has 0 letters"),
-        ('SR,sinus\nNORM,"norm, al', "not a line of CSV: unexpected end of data .*line 2"),
+        ('NORM,n\nNORM,"norm, al', "not a line of CSV: unexpected end of data .*line 2"),
+        ("NORM,n\nNORM,a;b", "the class 'a;b' has a ';', .*line 2"),
         ("code,class", "the map has no line"),
     ],
 )

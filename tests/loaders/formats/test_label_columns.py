@@ -114,6 +114,14 @@ def test_a_fault_has_one_line(fault: str, tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_class_whose_name_has_the_mark_between_predicted_classes_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "my.npz", x=X, y=Y, classes=np.array(["AFIB", "LBBB;left", "PVC"]))
+    with pytest.raises(DataError, match="the class 'LBBB;left' has a ';', which stands between the classes of a row"):
+        load(tmp_path / "my.npz")
+    np.savez(tmp_path / "one.npz", x=X, y=np.arange(ROWS) % 2, classes=np.array(["AFIB", "LBBB;left"]))
+    assert load(tmp_path / "one.npz").spec.classes == ("AFIB", "LBBB;left")  # one a row is never joined
+
+
 CLASS = np.arange(ROWS) % 3
 ONE_HOT = np.eye(3, dtype=np.int64)[CLASS]
 ONE_FLAGS = dict(zip(NAMES, ONE_HOT.T, strict=True))
