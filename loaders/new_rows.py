@@ -191,8 +191,7 @@ def _of_arrays(x: NDArray, copied: Arrays, labels: Arrays, facts: Arrays, wanted
     def parts() -> Iterator[RowPart]:
         for first in range(0, len(x), wanted.rows):
             some = slice(first, first + wanted.rows)
-            signal = table_npz.samples_of(x[some], path)
-            arrays = {"x": signal if factor == 1 else signal * np.float32(factor)}
+            arrays = {"x": table.scaled(table_npz.samples_of(x[some], path), factor)}
             arrays |= {name: values[some] for name, values in texts.items()}
             arrays = table_npz.finite_part(arrays, path, drop=wanted.drop, first=first)
             yield _part(arrays | names, place, wanted, path, done=min(1.0, (first + wanted.rows) / len(x)))

@@ -187,9 +187,9 @@ def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Se
         rate_hz = None if "rate_hz" in arrays else spec.rate_hz
     found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_log_record_column(arrays, path))
     if (factor := unit_factor(found.unit, spec.unit, path)) is not None:
-        told = f"; {found.unit} taken as {spec.unit}, times {factor:g}" * (factor != 1)
+        told = f"; {found.unit} converted to {spec.unit}, whose rounding may hide rows of the run" * (factor != 1)
         found = replace(found, unit=spec.unit, split_rule=found.split_rule + told)
-        rows = rows if factor == 1 else replace(rows, x=rows.x * np.float32(factor))
+        rows = replace(rows, x=scaled(rows.x, factor))
     return Data(found, rows, rows, lambda: rows, checksum), rows
 
 
@@ -202,6 +202,13 @@ def unit_factor(unit: str, wanted: str, path: Path) -> float | None:
     if (factor := of / to) != 1:
         log.info("the samples of %s are in %s, the run's in %s: multiplied by %g", path, unit, wanted, factor)
     return factor
+
+
+def scaled(x: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """x times the factor; a small one divides, so that whole microvolts become the same float32 as decimal mV."""
+    if factor == 1:
+        return x
+    return x / np.float32(1 / factor) if factor < 1 else x * np.float32(factor)
 
 
 def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:
