@@ -188,7 +188,7 @@ def _report(
         spec = replace(data.spec, split_rule=overlap.rule(data.spec.split_rule))
         trainer.data = data = replace(data, spec=spec, open_test=lambda: test)
     predictions = trainer.predict(test)
-    doubts, dropped = _doubts(history, config, data), _dropped(data, another=bool(flags.test_on))
+    doubts, dropped = _doubts(history, config, data), _dropped(data, config if flags.test_on else None)
     random = _random_weights(flags, run, data, test)
     remarks = [*_remarks(data, config, overlap, short, dropped, random), *map("doubt: {}".format, doubts)]
     remarks += tables.of_costs(costs)
@@ -350,13 +350,16 @@ def _overlap(flags: Flags, data: Data, exposure: Exposure | None) -> Overlap | N
     return overlap
 
 
-def _dropped(data: Data, *, another: bool) -> dict[str, int]:
+def _dropped(data: Data, trained: Mapping[str, Any] | None) -> dict[str, int]:
     """The number of unusable rows of the data of train and of test; once if one set of rows was divided into both.
 
-    Rows of `another` file, or of a file of their own, have the same numbers as rows of train.
+    A run that is tested on another file `trained` with this config. Rows of a file of their own have the same numbers
+    as rows of train.
     """
     train, test = data.train, data.test
-    divided = not another and train.dropped == test.dropped and not np.intersect1d(train.index, test.index).size
+    if trained is not None:
+        return {"train": trained["data"].get("dropped_rows", 0), "test": test.dropped}
+    divided = train.dropped == test.dropped and not np.intersect1d(train.index, test.index).size
     return {"data": train.dropped} if divided and train.dropped else {"train": train.dropped, "test": test.dropped}
 
 

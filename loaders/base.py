@@ -300,6 +300,7 @@ class Data:
     checksum: str
     rates: Callable[[], Mapping[str, float]] | None = None
     whole: "Data | None" = None  # if validation and test are a part of their splits
+    left_out: str = ""  # the records of the source that are rows of no split, in words
     published: str = ""  # the name of a row in other databases too, as a format of its index
 
     def __post_init__(self) -> None:
@@ -366,9 +367,8 @@ class TensorBatches:
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self.inputs = [_tensor(split.x, device)]
-        if split.features.shape[1]:
-            self.inputs.append(_tensor(split.features, device))
+        inputs = [split.x, split.features] if split.features.shape[1] else [split.x]
+        self.inputs = [_tensor(each, device) for each in inputs]
         self.y = _tensor(split.y, device)
         self.rows = torch.arange(len(split), device=device)
 

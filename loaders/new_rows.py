@@ -183,7 +183,7 @@ def _of_arrays(x: NDArray, copied: Arrays, labels: Arrays, facts: Arrays, wanted
     _check_channels(shape[1], spec, path)
     if shape[2] != spec.samples:
         raise _other_samples(shape[2], spec, path)
-    _check_facts(facts, spec, path)
+    factor = _factor(facts, spec, path)
     log.info("reading %s: %d rows", path, len(x))
     texts, place = copied | labels, Place([], dict.fromkeys(copied, 0), dict.fromkeys(labels, 0), IN_ORDER)
     names = {"classes": facts.get("classes", np.array(spec.classes))}
@@ -191,7 +191,8 @@ def _of_arrays(x: NDArray, copied: Arrays, labels: Arrays, facts: Arrays, wanted
     def parts() -> Iterator[RowPart]:
         for first in range(0, len(x), wanted.rows):
             some = slice(first, first + wanted.rows)
-            arrays = {"x": table_npz.samples_of(x[some], path)} | {name: values[some] for name, values in texts.items()}
+            arrays = {"x": table.scaled(table_npz.samples_of(x[some], path), factor)}
+            arrays |= {name: values[some] for name, values in texts.items()}
             arrays = table_npz.finite_part(arrays, path, drop=wanted.drop, first=first)
             yield _part(arrays | names, place, wanted, path, done=min(1.0, (first + wanted.rows) / len(x)))
 
@@ -237,14 +238,19 @@ def _other_samples(found: int, spec: DataSpec, path: Path) -> DataError:
     return DataError(what, where=str(path), hint=CONVERT)
 
 
-def _check_facts(facts: Arrays, spec: DataSpec, path: Path) -> None:
-    """Raise DataError for another stated rate or unit."""
+def _factor(facts: Arrays, spec: DataSpec, path: Path) -> float:
+    """The factor from the stated unit to the run's. Raises DataError for another stated rate, and for another unit
+    unless both are of voltage."""
     if "rate_hz" in facts and (rate_hz := float(facts["rate_hz"][0])) != spec.rate_hz:
         what = f"the rows were sampled at {rate_hz:g} Hz, the run was trained at {spec.rate_hz:g} Hz"
         raise DataError(what, where=str(path), hint=CONVERT)
-    if "unit" in facts and spec.unit != table.NO_UNIT and (unit := str(facts["unit"][0])) != spec.unit:
+    unit = str(facts["unit"][0]) if "unit" in facts else spec.unit
+    if unit == spec.unit or spec.unit == table.NO_UNIT:
+        return 1.0
+    if (factor := table.unit_factor(unit, spec.unit, path)) is None:
         what = f"the samples are in {unit}, the run was trained on {spec.unit}"
         raise DataError(what, where=str(path), hint=CONVERT)
+    return factor
 
 
 def _with_leads(

@@ -80,7 +80,8 @@ def load(
         y, classes, remark = _in_common(rows, found.spec.classes, spec.classes, what)
     else:
         y = _classes(rows, found.spec.classes, spec.classes, what)
-    rows, rule = replace(rows, y=y), f"all {len(rows):,} rows of {name}, not divided{by_name}{remark}"
+    left = f"; left out are {found.left_out}" if found.left_out else ""
+    rows, rule = replace(rows, y=y), f"all {len(rows):,} rows of {name}, not divided{left}{by_name}{remark}"
     if isinstance(rows, RecordRows) and rows.stride:
         rule += f"; {crops.scored(rows.stride, spec.rate_hz)}"
     every = replace(

@@ -25,6 +25,7 @@ from loaders.formats import label_columns, ucr
 from loaders.formats.csv import columns
 from loaders.formats.csv.rows import warn_of_dropped
 from loaders.formats.labels import NO_LABEL, coded, coded_among
+from loaders.formats.lead_names import millivolts
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -167,7 +168,8 @@ def load(request: Request) -> Data:
 
 
 def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Sequence[str] = ()) -> tuple[Data, Split]:
-    """All rows of a table with the classes of `spec`, not divided; the rate of `spec` is the default.
+    """All rows of a table with the classes of `spec`, not divided; the rate of `spec` is the default, and another unit
+    of voltage is converted to that of `spec`.
 
     A split or record column of the run that was not `typed` may be missing. `lowest` is the number of the first class
     if numbers stand for names of classes, else None. Raises the errors of `load`.
@@ -184,7 +186,29 @@ def undivided(request: Request, *, spec: DataSpec, lowest: int | None, typed: Se
     if "rate_hz" not in typed:
         rate_hz = None if "rate_hz" in arrays else spec.rate_hz
     found = _spec(arrays, rows, request, rate_hz=rate_hz, rule=_log_record_column(arrays, path))
+    if (factor := unit_factor(found.unit, spec.unit, path)) is not None:
+        told = f"; {found.unit} converted to {spec.unit}, whose rounding may hide rows of the run" * (factor != 1)
+        found = replace(found, unit=spec.unit, split_rule=found.split_rule + told)
+        rows = replace(rows, x=scaled(rows.x, factor))
     return Data(found, rows, rows, lambda: rows, checksum), rows
+
+
+def unit_factor(unit: str, wanted: str, path: Path) -> float | None:
+    """The factor from samples of a file to the unit `wanted`, logged unless it is 1; None if one of the two is no unit
+    of voltage."""
+    of, to = millivolts(unit), millivolts(wanted)
+    if of is None or to is None:
+        return None
+    if (factor := of / to) != 1:
+        log.info("the samples of %s are in %s, the run's in %s: multiplied by %g", path, unit, wanted, factor)
+    return factor
+
+
+def scaled(x: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """x times the factor; a small one divides, so that whole microvolts become the same float32 as decimal mV."""
+    if factor == 1:
+        return x
+    return x / np.float32(1 / factor) if factor < 1 else x * np.float32(factor)
 
 
 def _columns(asked: TableOptions, bad_rows: str) -> dict[str, str | None]:

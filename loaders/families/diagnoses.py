@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from loaders.families.labels import CODES as RHYTHMS
 from loaders.families.labels import read_pairs
+from loaders.formats.label_columns import check_names
 from toolbox.errors import DataError
 
 NAMED = 5  # codes, in the log
@@ -111,6 +112,7 @@ def of_file(name: str, statements: Collection[str] = ()) -> tuple[tuple[str, ...
         if statements and not code.isdigit() and code not in statements:
             what = f"'{code[:40]}' is no SNOMED CT code, and scp_statements.csv has no such statement"
             raise DataError(what, where=f"{name}{place}", hint=HINT)
+        check_names([own], f"{name}{place}")
         of[code] = (*of.get(code, ()), own)
     if not of:
         raise DataError("the map has no line", where=name, hint=HINT)

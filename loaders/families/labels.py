@@ -163,7 +163,11 @@ def read_pairs(name: str, what: str, hint: str, flag: str = "--label-map") -> li
 
 def _csv(text: str, where: str, what: str, hint: str) -> list[tuple[str, str, str]]:
     pairs = []
-    for line, cells in enumerate(csv.reader(text.splitlines(), quoting=csv.QUOTE_NONE), 1):
+    for line, written in enumerate(text.splitlines(), 1):
+        try:
+            cells = next(csv.reader([written], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise DataError(f"not a line of CSV: {error}", where=f"{where}, line {line}", hint=hint) from error
         if not any(cells):
             continue
         if len(cells) != 2:

@@ -6,7 +6,7 @@ its samples.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -83,14 +83,16 @@ class TwelveLeadPlan:
         store, samples = stored(arrays, checksum, request, self.leads)
         crops = Cropped.of(request, samples)
         sides = [RecordRows(store, of, y[of], dropped=refused, **crops.rows) for of in (rest[train], rest[val], test)]
+        left = _in_no_side(labels.name, rhythm, y, refused)
         spec = describe(
-            request, f"{_rule(labels.name, rhythm, y, refused)}; {drawn}{crops.rule}", samples=crops.samples,
+            request, f"{_rule(left)}; {drawn}{crops.rule}", samples=crops.samples,
             rate_hz=asked.rate,
             unit=NORMALISATIONS[asked.normalise], leads=tuple(LEADS[k] for k in self.leads),
             classes=tuple(labels.classes), source=source,
         )  # fmt: skip
         of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {labels.content} {'|'.join(rhythm)}"
-        return Data(spec, sides[0], sides[1], lambda: sides[2], hashlib.sha256(of.encode()).hexdigest())
+        digest = hashlib.sha256(of.encode()).hexdigest()
+        return Data(spec, sides[0], sides[1], lambda: sides[2], digest, left_out=left_out(left))
 
     def with_labels(
         self, arrays: Arrays, checksum: str, y: NDArray[np.int64], classes: tuple[str, ...], *, source: str = "",
@@ -132,7 +134,9 @@ class TwelveLeadPlan:
         of = f"{checksum} {view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} {'|'.join(classes)}"
         labelled = y.tobytes() + (known.tobytes() if unknown else b"")
         digest = hashlib.sha256(of.encode() + labelled).hexdigest()
-        return Data(spec, rows[0], rows[1], lambda: rows[2], digest)
+        left = {"that fail the checks": refused, "without known labels": unknown}
+        left |= {"without a label": bare} if asked.unlabelled == "drop" else {}
+        return Data(spec, rows[0], rows[1], lambda: rows[2], digest, left_out=left_out(left))
 
 
 def parse_leads(text: str | None) -> tuple[int, ...]:
@@ -216,15 +220,24 @@ def _quartiles(records: Iterable[NDArray[np.int16]]) -> Arrays:
     return {"quartiles": quartiles.astype(np.float32)}
 
 
-def _rule(label_map: str, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> str:
-    """The rule by which records are divided, and the number of records in no split."""
-    left_out = {
+def left_out(counts: Mapping[str, int]) -> str:
+    """The numbers of records that are in no split, by the reason, in words; "" for none."""
+    return ", ".join(f"{count:,} records {why}" for why, count in counts.items() if count)
+
+
+def _in_no_side(label_map: str, rhythm: NDArray[np.str_], y: NDArray[np.int64], refused: int) -> dict[str, int]:
+    """The numbers of records in no split, by the reason."""
+    return {
         "that fail the checks": refused,
-        "without a known rhythm": (rhythm == "").sum(),
-        f"of no class of {label_map}, or of two": ((y < 0) & (rhythm != "")).sum(),
+        "without a known rhythm": int((rhythm == "").sum()),
+        f"of no class of {label_map}, or of two": int(((y < 0) & (rhythm != "")).sum()),
     }
+
+
+def _rule(left: Mapping[str, int]) -> str:
+    """The rule by which records are divided, and the number of records in no split."""
     rule = f"records split at random, one a patient, stratified by rhythm, 80/20, seed {TEST_SEED} under every --seed"
-    return rule + "".join(f"; {count:,} records {what} in no side" for what, count in left_out.items() if count)
+    return rule + "".join(f"; {count:,} records {why} in no side" for why, count in left.items() if count)
 
 
 def _sound(samples: NDArray[np.int16]) -> NDArray[np.int16]:

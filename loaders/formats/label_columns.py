@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from loaders.files.cache import Arrays
 from loaders.files.sources import log
 from toolbox.errors import DataError
+from toolbox.runs.predictions import BETWEEN
 
 PART, ASKED, LABELS = "label of ", "asked", "labels"  # names of arrays before `coded`
 ONE = "one:"  # before columns of which each row has one
@@ -95,8 +96,8 @@ def coded(arrays: Arrays, where: str) -> Arrays:
     """The arrays with y (N, K) of 0 and 1 and classes (K,), if they have many labels a row; with the number of its
     class as the label (N,) of each row, and classes (K,), where --label-column has the mark of one label.
 
-    Raises DataError for another value than 0 and 1, for rows of which none has a label, and for a row without exactly
-    one where one is meant.
+    Raises DataError for another value than 0 and 1, for rows of which none has a label, for a row without exactly one
+    where one is meant, and for a name that predictions cannot have.
     """
     asked = str(arrays[ASKED][0]) if ASKED in arrays else ""
     kept = {name: values for name, values in arrays.items() if name not in (LABELS, ASKED)}
@@ -113,10 +114,18 @@ def coded(arrays: Arrays, where: str) -> Arrays:
         log.info("every row of %s has exactly one label: --label-column %s trains one class a row", where, ONE + asked)
     if not y.any():
         raise DataError("no row has a label", where=where, hint="--label-column with the columns of labels")
+    check_names(names, where)
     if len(names) > MOST_CLASSES:
         what = f"the rows have {len(names)} different labels, at most {MOST_CLASSES:,} are allowed"
         raise DataError(what, where=where, hint="--label-column with another column or separator")
     return kept | {"y": y, "classes": np.array(names)}
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Raise DataError for a name of a class that cannot be read back from the joined names of a row's classes."""
+    if odd := next((name for name in names if BETWEEN in name), None):
+        what = f"the class {odd[:40]!r} has a {BETWEEN!r}, which stands between the classes of a row in predictions"
+        raise DataError(what, where=where, hint="another name for it")
 
 
 def one_each(arrays: Arrays, where: str, *, hint: str) -> NDArray[np.str_]:

@@ -16,6 +16,7 @@ from toolbox.errors import DataError
 
 TINY = 1e-8
 MOST_STEPS = 1000  # of the fraction between two rates
+UNKNOWN_HZ = 1  # at most: a table whose rate is not stated, as no ECG is sampled so
 HALF_LENGTH = 10  # of the filter of a resampling, in samples of the lower rate, as in scipy
 
 
@@ -103,16 +104,25 @@ def _refused(spec: DataSpec, wants: str, has: str, hint: str) -> DataError:
     return DataError(f"the encoder takes {wants}, the rows have {has}", where=spec.name, hint=hint)
 
 
+def _is_table(spec: DataSpec) -> bool:
+    """Whether the rows are a user's file, which no flag crops, scales or takes leads from."""
+    return spec.name == "table"
+
+
 def _leads(spec: DataSpec, contract: InputContract) -> list[int] | None:
     """The channels of the contract's leads; None for all in their order."""
     if not contract.leads:
         if spec.channels != 1:
-            raise _refused(spec, "one lead", f"{spec.channels}: {', '.join(spec.leads)}", f"--leads {spec.leads[0]}")
+            hint = "a file with one of them" if _is_table(spec) else f"--leads {spec.leads[0]}"
+            raise _refused(spec, "one lead", f"{spec.channels}: {', '.join(spec.leads)}", hint)
         return None
     there = {name.lower(): place for place, name in enumerate(spec.leads)}
     if any(name.lower() not in there for name in contract.leads):
         wants = f"{len(contract.leads)} leads ({', '.join(contract.leads)})"
-        raise _refused(spec, wants, ", ".join(spec.leads), "data with all of them, or an encoder for one lead")
+        unnamed = _is_table(spec) and spec.leads[0] == "lead 1" and spec.channels >= len(contract.leads)
+        hint = "data with all of them, or an encoder for one lead"
+        hint = "an NPZ with the array leads, a name for each" if unnamed else hint
+        raise _refused(spec, wants, ", ".join(spec.leads), hint)
     places = [there[name.lower()] for name in contract.leads]
     return None if places == [*range(spec.channels)] else places
 
@@ -128,7 +138,8 @@ def _factor(spec: DataSpec, contract: InputContract) -> float:
     if not contract.unit:
         return 1.0
     if unit not in MILLIVOLTS:
-        raise _refused(spec, contract.unit, f"the unit {spec.unit or 'not stated'!r}", "rows in mV, --normalise none")
+        hint = "rows in mV, " + ("an NPZ with the array unit" if _is_table(spec) else "--normalise none")
+        raise _refused(spec, contract.unit, f"the unit {spec.unit or 'not stated'!r}", hint)
     return MILLIVOLTS[unit] / MILLIVOLTS[contract.unit]
 
 
@@ -137,10 +148,19 @@ def _missing(spec: DataSpec, contract: InputContract) -> int:
     there = -(-spec.samples * contract.rate_hz // spec.rate_hz) if spec.rate_hz else 0
     missing = contract.samples - int(there)
     if missing < 0 or (missing > 0 and not contract.pads):
-        has = f"{spec.samples / spec.rate_hz:.4g} s" if spec.rate_hz else f"{spec.samples} samples at an unknown rate"
-        hint = f"--crops {contract.seconds:g}s" if missing < 0 else "longer rows"
+        unknown = spec.rate_hz <= UNKNOWN_HZ
+        has = f"{spec.samples} samples at an unknown rate" if unknown else f"{spec.samples / spec.rate_hz:.4g} s"
+        stated = "--rate-hz with the samples a second" if _is_table(spec) else "rows of a known rate"
+        hint = stated if unknown else _length_hint(spec, contract, longer=missing > 0)
         raise _refused(spec, f"{contract.seconds:g} s", has, hint)
     return missing
+
+
+def _length_hint(spec: DataSpec, contract: InputContract, *, longer: bool) -> str:
+    """The way to rows of the contract's length, `longer` ones than these; only records have crops."""
+    if _is_table(spec) or spec.view != "record":
+        return f"rows of {contract.seconds:g} s"
+    return "leave --crops out, or longer records" if longer else f"--crops {contract.seconds:g}s"
 
 
 class Encoder(nn.Module):

@@ -189,6 +189,9 @@ def test_unusable_rows_of_a_divided_file_count_once(root: Path, tmp_path: Path) 
     tested = carried_out(*table, "--test", "--test-on", csv)
     assert tested.code == 0, tested.err
     assert tested.result["dropped_rows"] == {"train": 2, "test": 2}
+    whole = tables.write(tmp_path / "whole.csv", tables.frame(label=tables.LABEL))
+    tested = carried_out(*table, "--test", "--test-on", whole)
+    assert tested.result["dropped_rows"] == {"train": 2, "test": 0}
 
 
 def test_a_run_that_ends_at_a_bad_row_of_test_can_be_tested_without_it(root: Path, tmp_path: Path) -> None:

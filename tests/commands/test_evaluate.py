@@ -576,11 +576,23 @@ def test_a_dataset_is_tested_whole_with_the_run_s_own_view(tmp_path: Path, monke
     assert data.spec.split_rule == "all 6 rows of the folder of 100.hea, not divided"
 
 
-def test_another_unit_is_refused_and_other_leads_are_warned_about(
+def test_another_unit_of_voltage_is_converted_others_are_refused_and_other_leads_are_warned_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(DataError, match="samples in uV, the run was trained on mV"):
-        whole(npz(tmp_path / "b.npz", X, unit="uV"), "ecg", spec_of(tuple(CLASSES)))
+    spec = spec_of(tuple(CLASSES))
+    with caplog.at_level("INFO"):
+        found = whole(npz(tmp_path / "b.npz", 1000 * X, unit="uV"), "ecg", spec)
+    np.testing.assert_allclose(found.test.x, whole(npz(tmp_path / "c.npz", X, unit="mV"), "ecg", spec).test.x, 1e-5)
+    assert (found.test.x.dtype, found.spec.unit) == (np.float32, "mV")
+    assert "b.npz are in uV, the run's in mV: multiplied by 0.001" in caplog.text
+    told = "uV converted to mV, whose rounding may hide rows of the run"
+    assert found.spec.split_rule == f"all 60 rows of b.npz, not divided; {told}"
+    steps = np.round(1000 * X)  # whole microvolts become the same float32 as the decimal numbers of a file in mV
+    found = whole(npz(tmp_path / "b.npz", steps, unit="uV"), "ecg", spec)
+    own = whole(npz(tmp_path / "c.npz", steps / 1000, unit="mV"), "ecg", spec)
+    np.testing.assert_array_equal(found.test.digests, own.test.digests)
+    with pytest.raises(DataError, match="samples in adu, the run was trained on mV"):
+        whole(npz(tmp_path / "b.npz", X, unit="adu"), "ecg", spec)
     whole(npz(tmp_path / "b.npz", X, leads=["V5"]), "ecg", spec_of(tuple(CLASSES)))
     assert "are V5, the run was trained on MLII" in caplog.text
 

@@ -59,6 +59,21 @@ def test_leads_and_crops_of_the_run_are_those_of_the_other_records_and_the_rule_
         np.testing.assert_array_equal(data.test.signal(row), whole.test.signal(row)[[1, 0]])
 
 
+def test_the_rule_has_the_number_of_records_that_are_left_out_and_why(spec: DataSpec, tmp_path: Path) -> None:
+    folder, options = records(tmp_path / "wfdb"), {"labels": "challenge", "rate": None, "unlabelled": None}
+    sound = microvolts("MUSE_02")  # whose rhythm is none of CODES
+    write_wfdb(folder, "JS09991", sound, "164873001")  # of no class of the run
+    flat = np.concatenate([np.zeros_like(sound[:1]), sound[1:]])
+    write_wfdb(folder, "JS09992", flat, CODES["SB"])
+    what = f"chapman={folder}"
+    data = undivided.load(what, tmp_path, dataset="ptbxl", spec=spec, options=options, bad_rows="drop")
+    left = "1 records that fail the checks, 1 records without a label"
+    assert data.spec.split_rule == f"all {len(data.test)} rows of wfdb, not divided; left out are {left}"
+    kept = undivided.load(what, tmp_path, dataset="ptbxl", spec=spec, options=options | {"unlabelled": "keep"})
+    assert len(kept.test) == len(data.test) + 1
+    assert kept.spec.split_rule.endswith("not divided; left out are 1 records that fail the checks")
+
+
 def test_a_set_of_classes_that_the_other_dataset_lacks_is_refused_with_both(spec: DataSpec, tmp_path: Path) -> None:
     what = f"chapman={records(tmp_path / 'wfdb')}"
     with pytest.raises(DataError, match="classes of --labels super, chapman has rhythm, challenge"):

@@ -12,6 +12,7 @@ from toolbox import files
 
 Array = NDArray[Any]
 CSV_DIGITS = 6
+BETWEEN = ";"  # the names of the classes of a row, where it may have many
 # Kinds of dtype, possible numbers of axes.
 FORMS = {"index": ("iu", {1}), "record": ("U", {1}), "target": ("iu", {1, 2}), "scores": ("f", {2}), "loss": ("f", {1})}
 
@@ -87,4 +88,4 @@ class Predictions:
 
 def joined(chosen: Array, names: Array) -> Array:
     """The `names` (K,) of the `chosen` (N, K) classes of each row, with ";" between them; "" for none (N,)."""
-    return np.array([";".join(names[: len(row)][row]) for row in chosen], str)
+    return np.array([BETWEEN.join(names[: len(row)][row]) for row in chosen], str)

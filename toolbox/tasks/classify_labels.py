@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from toolbox import files
+from toolbox.errors import UsageError
 from toolbox.metrics import classification, labels, meanings, platt
 from toolbox.registry import pick
 from toolbox.reports import images, plots, tables
@@ -35,8 +36,8 @@ log = logging.getLogger("commander")
 class ClassifyLabels:
     """Any number of classes a row: logits (B, K) against labels (B, K) of 0 and 1.
 
-    `weights` (K,) weigh the classes in the loss of a row; `decision` (K,) multiply the odds of each class. A row of
-    zeros has none of the classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
+    `weights` (K,) weigh the classes in the loss of a row; `decision` (K,) above 0 multiply the odds of each class. A
+    row of zeros has none of the classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
     """
 
     name: ClassVar = "classify"
@@ -55,6 +56,10 @@ class ClassifyLabels:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_losses = pick("criterion", losses.LABEL_LOSSES, criterion)
         self.weights, self.decision = weights, decision
+        if decision is not None and not bool((decision > 0).all()):
+            absent = self.classes[int((decision <= 0).int().argmax())]
+            what = f"the decision weight of {absent} is 0, which leaves no probability to rank its rows by"
+            raise UsageError(what, hint="--decision-weights above 0 for rows with many labels")
         pick("monitor", {**labels.METRICS, LAST: None}, monitor)
         self.monitor = monitor
         self.thresholds = np.full(len(self.classes), labels.THRESHOLD)

@@ -95,7 +95,12 @@ class StatementPlan:
         )  # fmt: skip
         of = f"{records.checksum} {twelve_lead.view(asked)} {asked.normalise} {spec.leads} {asked.unlabelled} "
         digest = hashlib.sha256(f"{of}{'|'.join(classes)}".encode() + y.tobytes() + records.fold.tobytes())
-        return Data(spec, rows[0], rows[1], lambda: rows[2], digest.hexdigest(), published=records.published)
+        left = {"that fail the checks": records.refused}
+        left |= {"without a label": sum(bare)} if asked.unlabelled == "drop" else {}
+        return Data(
+            spec, rows[0], rows[1], lambda: rows[2], digest.hexdigest(), left_out=twelve_lead.left_out(left),
+            published=records.published,
+        )  # fmt: skip
 
     def _divided(self, records: Records, y: Indices) -> tuple[list[Indices], list[str]]:
         """The records of train, validation and test, and the rule."""

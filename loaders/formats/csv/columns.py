@@ -133,7 +133,8 @@ def check_samples(
         what = f"a row has {len(cells)} columns, {samples} of them with samples, expected {FEWEST_SAMPLES} or more"
         raise DataError(what, where=where, hint="a column for each sample, with commas between the columns")
     if header:
-        _check_names([cell for column, cell in enumerate(cells) if column not in columns.aside], where, typed)
+        named = {column: cell for column, cell in enumerate(cells) if column not in columns.aside}
+        _check_names(named, where, typed)
 
 
 def log_columns(path: Path, cells: Sequence[str], columns: Columns, *, header: bool) -> None:
@@ -207,17 +208,21 @@ def ids_hint(names: Sequence[str]) -> str:
     return f"--id-columns {shlex.quote(typed)}"
 
 
-def _check_names(there: Sequence[str], where: str, typed: Sequence[str]) -> None:
+def _check_names(named: Mapping[int, str], where: str, typed: Sequence[str]) -> None:
+    there = [*named.values()]
     if "" in there:
         what = "a column has no name in the header: numbers of rows, as pandas writes them, are no samples"
         raise DataError(what, where=where, hint=WITHOUT)
     strange, sample = _odd(there)
     if strange:
         names = [there[column] for column in strange]
-        others, name = ", ".join(names)[:100], shlex.quote(names[0][:40])
+        others, number = ", ".join(names)[:100], [*named][strange[0]] + 1
+        name = str(number) if "," in names[0] else shlex.quote(names[0][:40])  # flags take a comma as two names
         of_label = any(part.startswith("label") for part in typed)
         asked = {"label": of_label, "record": "record" in typed}
         open_parts = [f"{FLAGS[part]} {name}" for part, there in asked.items() if not there]
+        if any(part.startswith(label_columns.PART) for part in typed):
+            open_parts.insert(0, f"{name} in {FLAGS['label']} too")
         hint = f"{', '.join([*open_parts, ids_hint(names)])}, or a file without it"
         raise DataError(f"{others} among samples with names like {sample}", where=where, hint=hint)
 

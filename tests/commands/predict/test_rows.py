@@ -17,7 +17,10 @@ import pytest
 from helpers.commands import assert_error, carried_out, contents
 from helpers.data import ROOT
 from helpers.tables import LABEL, RECORD, N, save, write
+from loaders import get_data, new_rows
+from loaders.datasets.table_places import Wanted
 from loaders.formats.csv import rows as csv_rows
+from toolbox.errors import DataError
 from toolbox.runs import outputs
 
 pytest.importorskip("pyarrow")
@@ -166,6 +169,25 @@ ARRAYS = {
 def test_arrays_unlike_the_runs_are_one_line(root: Path, tmp_path: Path, fault: str) -> None:
     arrays, what = ARRAYS[fault]
     assert_error(predict(root, save(tmp_path / "new.npz", **arrays), "--out", tmp_path / "out"), 3, what)
+
+
+def test_samples_in_another_unit_of_voltage_are_converted_and_other_units_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = save(tmp_path / "own.npz", x=X, y=LABEL, unit="mV", rate_hz=50)
+    wanted = Wanted(get_data("table", tmp_path / "data", data_file=own).spec)
+    caplog.set_level("INFO")
+    with new_rows.opened(save(tmp_path / "new.npz", x=1000 * X, unit="microvolts"), wanted) as rows:
+        (part,) = rows.parts
+    np.testing.assert_allclose(part.x[:, 0], X, rtol=1e-5)
+    assert part.x.dtype == np.float32
+    assert "new.npz are in microvolts, the run's in mV: multiplied by 0.001" in caplog.text
+    path = save(tmp_path / "new.npz", x=X, unit="adu")
+    with (
+        pytest.raises(DataError, match="the samples are in adu, the run was trained on mV"),
+        new_rows.opened(path, wanted),
+    ):
+        pass
 
 
 TYPED = {

@@ -97,6 +97,8 @@ def test_a_map_of_your_own_joins_codes_divides_them_and_serves_both_databases(
     assert again == classes
     (row,) = diagnoses.labelled(["426783006,164889003,1"], of, classes, ",")
     assert row.tolist() == [1, 0, 0, 1]
+    quoted = map_of(tmp_path, 'NORM,"norm, al"\nAFIB, "any"\n\n"CLBBB",5" wide\n', "quoted.csv")
+    assert diagnoses.of_file(quoted)[1] == {"NORM": ("norm, al",), "AFIB": ("any",), "CLBBB": ('5" wide',)}
     as_json = map_of(tmp_path, '{"NORM": "normal", "AFIB": "any", "AFIB": "fast"}', "mine.json")
     assert diagnoses.of_file(as_json)[1] == {"NORM": ("normal",), "AFIB": ("any", "fast")}
 
@@ -107,6 +109,8 @@ def test_a_map_of_your_own_joins_codes_divides_them_and_serves_both_databases(
         ("NROM,normal", r"'NROM' is no SNOMED CT code, and scp_statements.csv has no such statement \(.*line 1\)"),
         ("NORM", "1 columns, expected code and class"),
         ("NORM,", "the class of NORM has 0 letters"),
+        ('NORM,n\nNORM,"norm, al', "not a line of CSV: unexpected end of data .*line 2"),
+        ("NORM,n\nNORM,a;b", "the class 'a;b' has a ';', .*line 2"),
         ("code,class", "the map has no line"),
     ],
 )

@@ -114,6 +114,25 @@ def test_a_fault_has_one_line(fault: str, tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_column_that_is_no_sample_may_be_a_label_that_was_not_named_by_its_number_if_it_has_a_comma(
+    tmp_path: Path,
+) -> None:
+    frame(AFIB=Y[:, 0], PVC=Y[:, 2], **{"LBBB, left": Y[:, 1]}).to_csv(tmp_path / "my.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path / "my.csv", label_column="AFIB,PVC")
+    assert caught.value.what.startswith("LBBB, left among samples")
+    assert caught.value.hint.startswith("15 in --label-column too, --record-column 15, --id-columns")
+    assert load(tmp_path / "my.csv", label_column="AFIB,PVC,15").spec.classes == ("AFIB", "PVC", "LBBB, left")
+
+
+def test_a_class_whose_name_has_the_mark_between_predicted_classes_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "my.npz", x=X, y=Y, classes=np.array(["AFIB", "LBBB;left", "PVC"]))
+    with pytest.raises(DataError, match="the class 'LBBB;left' has a ';', which stands between the classes of a row"):
+        load(tmp_path / "my.npz")
+    np.savez(tmp_path / "one.npz", x=X, y=np.arange(ROWS) % 2, classes=np.array(["AFIB", "LBBB;left"]))
+    assert load(tmp_path / "one.npz").spec.classes == ("AFIB", "LBBB;left")  # one a row is never joined
+
+
 CLASS = np.arange(ROWS) % 3
 ONE_HOT = np.eye(3, dtype=np.int64)[CLASS]
 ONE_FLAGS = dict(zip(NAMES, ONE_HOT.T, strict=True))

@@ -61,14 +61,27 @@ def test_leads_are_taken_by_name_in_the_order_of_the_contract_and_lacking_ones_a
     few = replace(SPEC, channels=2, leads=("I", "II"))
     with pytest.raises(DataError, match=r"takes 2 leads \(V5, I\), the rows have I, II"):
         Front(few, contract)
-    with pytest.raises(DataError, match=r"takes one lead, the rows have 2: I, II .* Try: --leads I"):
-        Front(few, replace(contract, leads=()))
+    one = replace(contract, leads=())
+    with pytest.raises(DataError, match=r"takes one lead, the rows have 2: I, II .* Try: --leads I$"):
+        Front(replace(few, name="ptbxl"), one)
+    with pytest.raises(DataError, match=r"takes one lead, the rows have 2: I, II .* Try: a file with one of them$"):
+        Front(replace(few, name="table"), one)
+    unnamed = replace(SPEC, name="table", leads=tuple(f"lead {k}" for k in range(1, 13)))
+    with pytest.raises(DataError, match=r"the rows have lead 1, .* Try: an NPZ with the array leads, a name for each$"):
+        Front(unnamed, CONTRACT)
 
 
 def test_longer_rows_are_refused_and_shorter_ones_filled_only_where_the_encoder_was_trained_so() -> None:
-    with pytest.raises(DataError, match=r"takes 5 s, the rows have 10 s .* Try: --crops 5s"):
-        Front(SPEC, replace(CONTRACT, seconds=5))
+    five = replace(CONTRACT, seconds=5)
+    for name, hint in (("ptbxl", "--crops 5s"), ("table", "rows of 5 s")):
+        with pytest.raises(DataError, match=rf"takes 5 s, the rows have 10 s .* Try: {hint}$"):
+            Front(replace(SPEC, name=name), five)
+    with pytest.raises(DataError, match=r"Try: rows of 5 s$"):
+        Front(replace(SPEC, name="mitdb", view="beat"), five)
     short = replace(SPEC, samples=300)
+    for name, hint in (("ptbxl", "leave --crops out"), ("table", "rows of 10 s$")):
+        with pytest.raises(DataError, match=rf"takes 10 s, the rows have 3 s .* Try: {hint}"):
+            Front(replace(short, name=name), CONTRACT)
     with pytest.raises(DataError, match="takes 10 s, the rows have 3 s"):
         Front(short, CONTRACT)
     found = Front(short, replace(CONTRACT, pads=True))(rows(short))
@@ -76,6 +89,16 @@ def test_longer_rows_are_refused_and_shorter_ones_filled_only_where_the_encoder_
     assert not found[..., 1500:].any()
     with pytest.raises(DataError, match=r"rows at 99\.9 Hz cannot be resampled to 500 Hz"):
         Front(replace(SPEC, rate_hz=99.9, samples=999), CONTRACT)
+
+
+def test_rows_of_a_table_without_a_rate_or_a_unit_need_them_stated() -> None:
+    table = replace(SPEC, name="table")
+    with pytest.raises(DataError, match=r"the rows have 1000 samples at an unknown rate .* Try: --rate-hz with"):
+        Front(replace(table, rate_hz=1.0), CONTRACT)
+    with pytest.raises(DataError, match=r"the unit 'as given' .* Try: rows in mV, an NPZ with the array unit$"):
+        Front(replace(table, unit="as given"), CONTRACT)
+    with pytest.raises(DataError, match=r"the unit 'interquartile ranges' .* Try: rows in mV, --normalise none$"):
+        Front(replace(SPEC, name="ptbxl", unit="interquartile ranges"), CONTRACT)
 
 
 def test_ranks_are_those_of_scipy_and_flat_rows_are_finite() -> None:

@@ -67,13 +67,18 @@ def test_classes_weigh_in_the_loss_and_blended_rows_share_both_sets_of_labels() 
 
 
 def test_a_weighed_decision_multiplies_odds_and_leaves_the_losses() -> None:
-    decision = torch.tensor([1.0, 3.0, 0.0])
+    decision = torch.tensor([1.0, 3.0, 0.5])
     weighed = ClassifyLabels(CLASSES, "bce", decision=decision).predictions(INDEX, RECORD, LABELS, LOGITS)
     before = ClassifyLabels(CLASSES, "bce").predictions(INDEX, RECORD, LABELS, LOGITS)
     odds = before.scores / (1 - before.scores) * decision.numpy()
     np.testing.assert_allclose(weighed.scores, odds / (1 + odds), rtol=1e-4)
     np.testing.assert_array_equal(weighed.loss, before.loss)
     assert weighed.objection() == ""
+
+
+def test_a_decision_weight_of_0_leaves_nothing_to_rank_a_class_by_and_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"the decision weight of LBBB is 0, .* Try: --decision-weights above 0"):
+        ClassifyLabels(CLASSES, "bce", decision=torch.tensor([2.0, 0.0, 1.0]))
 
 
 def test_pieces_of_a_record_have_the_mean_of_their_probabilities() -> None:
