@@ -209,8 +209,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
     Group("detection of anomalies", (
         Flag("--normal-class", DATA, "class that is learned; all others are anomalies (default the one called normal)",
              metavar="CLASS", family="any", task="detect"),
-        Flag("--threshold", MODEL, "rule for the error of an anomaly, on normal validation rows: percentile:P, sd:K "
-             "(mean and K standard deviations) or value:V", metavar="RULE", default="percentile:98", task="detect"),
+        Flag("--threshold", MODEL, "rule for an anomaly's error, by normal validation rows: percentile:P, sd:K, rate:P "
+             "(% of false alarms) or value:V", metavar="RULE", default="percentile:98", task="detect"),
         Flag("--baseline", REPORT, "scikit-learn method to compare with the network (--list baselines) (default "
              "nearest_neighbours)", metavar="NAME", choices="baselines", task="detect",
              by_task={"detect": "nearest_neighbours"}, tags="output"),

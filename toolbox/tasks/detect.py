@@ -1,7 +1,8 @@
 """Anomaly detection: a network reconstructs normal rows, and a row with an error above a threshold is an anomaly.
 
 A rule sets the threshold from validation rows, which are all normal: `percentile:98` passes 98 % of them, `sd:3` is
-three standard deviations above their mean, `value:0.2` is a fixed number.
+three standard deviations above their mean, `rate:2` raises a false alarm for at most 2 % of new normal rows, also with
+few validation rows, `value:0.2` is a fixed number.
 
 The files of a test start with the predictions. Anomalies are the positive class of AUROC, average precision (both as in
 scikit-learn) and F1. An undefined figure is NaN (null in JSON).
@@ -36,12 +37,36 @@ UNMEASURED = "Nothing can be measured: no row has a label. A row above the thres
 SHOWN = 3  # drawn reconstructions of each kind
 Array = NDArray[Any]
 Errors = NDArray[np.floating]
+
+
+def limit_of_rate(errors: Errors, percent: float) -> float:
+    """The threshold that a new normal row exceeds with a probability of at most `percent` %.
+
+    Of enough rows it is one of their errors, which needs no more than that the new row is drawn as they were (Vovk et
+    al., 2005). Fewer rows have no such error: it is the upper prediction limit of normally distributed log errors.
+    Raises UsageError for fewer than two rows then.
+    """
+    rows, part = len(errors), percent / 100
+    place = math.ceil(round((rows + 1) * (1 - part), 9))
+    if place <= rows:
+        return float(np.sort(errors)[max(place, 1) - 1])
+    if rows < 2:
+        what = f"--threshold rate:{percent:g} needs two validation rows, there is {rows}"
+        raise UsageError(what, hint="a larger --val-fraction, or --threshold value:V")
+    from scipy.stats import t
+
+    logs = np.log(np.maximum(errors, np.finfo(np.float32).tiny).astype(np.float64))
+    reach = t.ppf(1 - part, rows - 1) * math.sqrt(1 + 1 / rows) if part else math.inf
+    return float(np.exp(logs.mean() + reach * logs.std(ddof=1)))
+
+
 THRESHOLDS: dict[str, Callable[[Errors, float], float]] = {
     "percentile": lambda errors, percent: float(np.percentile(errors, percent)),
     "sd": lambda errors, factor: float(errors.mean() + factor * errors.std()),
+    "rate": limit_of_rate,
     "value": lambda errors, value: value,
 }
-LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0}
+LARGEST = dict.fromkeys(THRESHOLDS, 1e9) | {"percentile": 100.0, "rate": 100.0}
 
 
 def parse(rule: str) -> Callable[[Errors], dict[str, Any]]:

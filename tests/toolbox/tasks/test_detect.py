@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from sklearn import metrics as reference
 
 import args
@@ -51,6 +52,8 @@ def test_a_loss_and_a_metric_of_classes_are_refused(choice: dict[str, str]) -> N
         ("percentile:98", np.percentile(ERRORS, 98)),
         ("percentile:100", ERRORS.max()),
         ("sd:3", ERRORS.mean() + 3 * ERRORS.std()),
+        ("rate:2", np.sort(ERRORS)[393 - 1]),
+        ("rate:100", ERRORS.min()),
         ("value:0.25", 0.25),
         (args.FLAGS.by_name["threshold"].default, np.percentile(ERRORS, 98)),
     ],
@@ -70,8 +73,37 @@ def test_a_rule_or_a_number_that_cannot_be_is_a_usage_error() -> None:
                 detect.parse(name + number)
     with pytest.raises(UsageError, match="from 0 to 100"):
         detect.parse("percentile:101")
-    with pytest.raises(UsageError, match=r"percentile, sd, value.*Try: percentile"):
+    with pytest.raises(UsageError, match=r"percentile, sd, rate, value.*Try: percentile"):
         detect.parse("percentil:95")
+
+
+@pytest.mark.parametrize("rows", [22, 48, 49, 300])
+def test_a_rate_of_false_alarms_holds_for_new_rows_on_average_also_with_few(rows: int) -> None:
+    random = np.random.default_rng(rows)
+    threshold = detect.parse("rate:2")
+    drawn = {"lognormal": lambda size: random.lognormal(-2, 0.6, size)}
+    if rows >= 49:  # then of any distribution
+        drawn |= {
+            "exponential": lambda size: random.exponential(1, size),
+            "uniform": lambda size: random.uniform(0, 1, size),
+        }
+    for draw in drawn.values():
+        alarms = [(draw(2000) > threshold(draw(rows))["threshold"]).mean() for _ in range(2000)]
+        assert np.mean(alarms) == pytest.approx(
+            0.02 if rows < 49 else 1 - np.ceil((rows + 1) * 0.98) / (rows + 1), abs=2e-3
+        )
+    plain = [(drawn["lognormal"](2000) > np.percentile(drawn["lognormal"](22), 98)).mean() for _ in range(2000)]
+    assert np.mean(plain) > 0.04
+
+
+def test_few_rows_have_the_upper_prediction_limit_of_their_log_errors() -> None:
+    errors = ERRORS[:22]
+    logs = np.log(errors)
+    reach = stats.t.ppf(0.98, 21) * np.sqrt(1 + 1 / 22)
+    assert detect.parse("rate:2")(errors)["threshold"] == pytest.approx(np.exp(logs.mean() + reach * logs.std(ddof=1)))
+    assert np.isfinite(detect.parse("rate:2")(np.zeros(5))["threshold"])
+    with pytest.raises(UsageError, match="rate:2 needs two validation rows, there is 1"):
+        detect.parse("rate:2")(errors[:1])
 
 
 def test_the_figures_are_those_of_scikit_learn() -> None:
