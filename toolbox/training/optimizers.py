@@ -69,7 +69,7 @@ def get_optimizer(
 def clip(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """The norm of all gradients, which are scaled down to `limit` if it is higher.
 
-    The same numbers as torch's clip_grad_norm_, whose sorting by device and type costs 0.15 ms a step.
+    The same numbers as torch's `clip_grad_norm_`, whose sorting by device and type costs 0.15 ms a step.
     """
     gradients = [each.grad for each in parameters if each.grad is not None]
     if not gradients:
