@@ -48,15 +48,18 @@ def frozen(model: nn.Module) -> dict[str, Tensor]:
     return {name: each.detach() for name, each in model.state_dict(keep_vars=True).items() if id(each) not in last}
 
 
+def _batch(spec: DataSpec) -> int:
+    return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(spec.shape[1:])))
+
+
 @torch.no_grad()
 def features(model: nn.Module, split: Rows, spec: DataSpec, device: torch.device) -> tuple[Tensor, Tensor]:
     """The inputs (M, D) of a network's last layer for all rows, or all windows of all records, and their rows (M,)."""
     model.eval()
     batches, seen = split.batches(device), []
-    size = max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(spec.shape[1:])))
     hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        for inputs, _ in batches.batches(None, size):
+        for inputs, _ in batches.batches(None, _batch(spec)):
             model(*inputs)
     finally:
         hook.remove()
@@ -85,7 +88,7 @@ def kept(
     for name, each in frozen(model).items():
         digest.update(name.encode() + each.cpu().contiguous().numpy().data)
     batches = split.batches(device)
-    for inputs, _ in batches.batches(None, PREDICT_ROWS):
+    for inputs, _ in batches.batches(None, _batch(spec)):
         for each in inputs:
             digest.update(each.cpu().contiguous().numpy().data)
     digest.update(batches.rows.cpu().numpy().data)

@@ -122,8 +122,8 @@ def _check_apart(out: Path, source: Source) -> None:
     elif (there := origin_of(out)) and any(there.get(key) != value for key, value in source.of.items()):
         theirs = [str(there[key]) for key in ("run", "network", *OF_WEIGHTS) if there.get(key)]
         what = f"{out.name} has the features of {', '.join(theirs)}"
-    elif there and there.get("dataset") != source.data.spec.name:
-        what = f"{out.name} has the features of {there.get('dataset')}"
+    elif there and there.get("checksum") != source.data.checksum:
+        what = f"{out.name} has the features of other data ({there.get('dataset')})"
     else:
         return
     raise UsageError(what, where=str(out), hint="another --features, or move that file away")

@@ -127,13 +127,14 @@ def _leads(spec: DataSpec, contract: InputContract) -> list[int] | None:
     return None if places == [*range(spec.channels)] else places
 
 
+OF_EACH_LEAD = ("interquartile", "standard")  # first words of units that differ between the leads of a record
 MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "µV": 1e-3, "V": 1e3}
 
 
 def _factor(spec: DataSpec, contract: InputContract) -> float:
     """The factor from the unit of the rows to that of the contract."""
     unit = spec.unit.split()[0] if spec.unit else ""
-    if contract.is_joint and not contract.unit and unit and unit not in MILLIVOLTS:
+    if contract.is_joint and not contract.unit and unit in OF_EACH_LEAD:
         raise _refused(spec, "one unit of all leads", f"the unit {spec.unit!r}", "rows in mV, --normalise none")
     if not contract.unit:
         return 1.0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from helpers.commands import assert_error, carried_out
-from loaders.datasets.table_npz import origin_of
+from loaders.datasets.table_npz import ORIGIN, origin_of
 from toolbox.runs.folder import RunFolder
 from toolbox.runs.predictions import Predictions
 
@@ -78,6 +78,10 @@ def test_no_other_file_is_replaced(copied_run: Path, tmp_path: Path) -> None:
     other = carried_out(*table, "--features", tmp_path / "g.npz")
     assert other.code == 0, other.err
     assert_error(asked(tmp_path / "g.npz"), 2, "g.npz has the features of table_cnn1d_3_1")
+    arrays = dict(np.load(out))
+    arrays[ORIGIN] = np.array(json.dumps(origin_of(out) | {"checksum": 64 * "0"}))
+    np.savez(tmp_path / "h.npz", **arrays)
+    assert_error(asked(tmp_path / "h.npz"), 2, "h.npz has the features of other data (synth)")
     assert out.read_bytes() == there
 
 
