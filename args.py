@@ -99,13 +99,13 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="val-split val-size valid-size validation-split val-ratio val-frac"),
         Flag("--val-fold", DATA, "fold N of K of the training rows for validation, whole records if known",
              metavar="N/K", tags="divides validates", elsewhere="folds n-folds k-fold kfold cv"),
-        Flag("--split-seed", DATA, "seed of the train/val/test split (default --seed)", type=int, metavar="S",
-             check=SEED),
+        Flag("--split-seed", DATA, "seed of the data split (default --seed)", type=int, metavar="S", check=SEED),
         Flag("--split", DATA, "split protocol of a dataset with several; of mitdb inter-patient (default), "
-             "inter-patient-strict, inter-patient-kfold:K, random, leave-one-record-out:REC, kfold-patient:K",
-             metavar="HOW", family="beats divided table", tags="divides", elsewhere="folds n-folds k-fold kfold cv"),
+             "inter-patient-strict, inter-patient-kfold:K, random, leave-one-record-out:REC, kfold-patient:K; of "
+             "strips random (default), kfold:K", metavar="HOW", family="beats divided table strips", tags="divides",
+             elsewhere="folds n-folds k-fold kfold cv"),
         Flag("--fold", DATA, "test fold of a split with folds, from 1 (default 1)", type=int, metavar="N", check=COUNT,
-             family="beats", tags="divides"),
+             family="beats strips", tags="divides"),
     )),
     Group("checks of the data", (
         Flag("--bad-rows", DATA, "unusable rows or records: error (default), or drop (default of chapman)",

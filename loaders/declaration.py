@@ -101,6 +101,8 @@ class BeatOptions(Options):
 class StripOptions(Options):
     """Strips of unequal length, cropped in training."""
 
+    split: str = "random"
+    fold: int | None = _of_sides(None)
     drop_labels: str | None = _of_sides(None)
     rename_labels: str | None = _of_sides(None)
     normalise: str = "center"

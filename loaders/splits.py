@@ -2,6 +2,7 @@
 
     train, val, test, rule = splits.divide(y, 0.1, 42)
     train, val, rule = splits.drawn(y, Fold(2, 5), 42, record=record)
+    train, val, test, rule = splits.divide(y, 0.1, 42, test_fold=Fold.of_test("kfold:5", 2))
 
 Validation rows are a part of the training rows, a fold of them, or none (whole patients: `families/by_patient`). The
 folds of one seed are disjoint and cover the training rows; test rows do not depend on them. Patients, each with a count
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolbox.errors import DataError, UsageError
+from toolbox.registry import pick
 
 Indices = NDArray[np.int64]
 Samples = NDArray[np.float32]
@@ -39,21 +41,28 @@ def divide(
     *,
     test_rows: int | None = None,
     test_seed: int | None = None,
+    test_fold: "Fold | None" = None,
     record: NDArray[np.str_] | None = None,
     where: str = "",
 ) -> tuple[Indices, Indices, Indices, str]:
     """Ascending index arrays of train, validation and test, and the rule of validation as in `drawn`.
 
-    The test rows are 20 % of each class, or `test_rows` in all, drawn with `seed` or `test_seed`.
+    The test rows are 20 % of each class, or `test_rows` in all, drawn with `seed` or `test_seed`, or the `test_fold`.
     """
-    test_rows = round(TEST_FRACTION * len(y)) if test_rows is None else test_rows
-    rest, test = stratified(y, test_rows, seed if test_seed is None else test_seed, where=where)
+    if test_fold:
+        number = _of_rows(y, test_fold, seed, where=where)
+        rest, test = np.flatnonzero(number != test_fold.number), np.flatnonzero(number == test_fold.number)
+    else:
+        test_rows = round(TEST_FRACTION * len(y)) if test_rows is None else test_rows
+        rest, test = stratified(y, test_rows, seed if test_seed is None else test_seed, where=where)
     train, val, rule = drawn(y[rest], holdout, seed, record=None if record is None else record[rest], where=where)
     return rest[train], rest[val], test, rule
 
 
-def at_random(rows: str, seed: int) -> str:
+def at_random(rows: str, seed: int, test_fold: "Fold | None" = None) -> str:
     """The rule by which `divide` draws the test rows; `rows` is their name."""
+    if test_fold:
+        return f"{rows} in {test_fold.folds} folds, stratified by class, seed {seed}; fold {test_fold.number} tests"
     return f"{rows} split at random, stratified by class, 80/20, seed {seed}"
 
 
@@ -197,12 +206,13 @@ def part(counts: Indices, fraction: float, seed: int) -> Indices:
 
 
 MOST_FOLDS = 1000
+RANDOM, KFOLD = "random", "kfold"  # values of --split for rows of unknown patients
 NONE = "no row validates, all that are not test are trained on"
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Fold `number`, from 1 on, of `folds`: the value of --val-fold."""
+    """Fold `number`, from 1 on, of `folds`: the value of --val-fold, or the test fold of --split kfold:K."""
 
     number: int
     folds: int
@@ -215,6 +225,23 @@ class Fold:
         if not (whole and 2 <= int(folds) <= MOST_FOLDS and 1 <= int(number) <= int(folds)):
             raise UsageError(f"--val-fold {text[:40]} is no fold N of K, 2 or more of them", hint="--val-fold 1/5")
         return cls(int(number), int(folds))
+
+    @classmethod
+    def of_test(cls, split: str, number: int | None) -> "Fold | None":
+        """The test fold of --split kfold:K with --fold (default 1), None of --split random. Raises UsageError."""
+        name, _, folds = split.partition(":")
+        pick("split", dict.fromkeys((RANDOM, KFOLD)), name)
+        if name == RANDOM:
+            if folds or number is not None:
+                what = f"--fold is {number}" if number is not None else f"--split is {split[:40]}"
+                raise UsageError(f"{what}, --split {RANDOM} has no folds", hint=f"--split {KFOLD}:5 --fold 1")
+            return None
+        if not (folds.isascii() and folds.isdigit() and len(folds) < 5 and 2 <= int(folds) <= MOST_FOLDS):
+            what = f"--split {split[:40]} must state how many folds, 2 to {MOST_FOLDS}"
+            raise UsageError(what, hint=f"{KFOLD}:5")
+        if not 1 <= (number or 1) <= int(folds):
+            raise UsageError(f"--fold is {number}, --split {split} has {folds} folds", hint=f"1 to {folds}")
+        return cls(number or 1, int(folds))
 
     def __str__(self) -> str:
         return f"fold {self.number} of {self.folds}"

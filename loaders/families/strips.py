@@ -34,13 +34,14 @@ POLARITIES = {"upright": True, "recorded": False}
 
 @dataclass(frozen=True)
 class StripPlan:
-    """The options of strips, checked before a file is read: the class of each kept label, the samples of a crop, and
-    the crops per epoch of a record of each class."""
+    """The options of strips, checked before a file is read: the class of each kept label, the samples of a crop, the
+    crops per epoch of a record of each class, and the fold that tests, of a split with folds."""
 
     request: Request
     classes: dict[str, str]
     samples: int
     times: dict[str, int]
+    test_fold: splits.Fold | None
 
     @classmethod
     def of(cls, request: Request) -> "StripPlan":
@@ -52,7 +53,7 @@ class StripPlan:
         )
         pick("normalise", NORMALISATIONS, asked.normalise)
         pick("polarity", POLARITIES, asked.polarity)
-        return cls(request, classes, samples, times)
+        return cls(request, classes, samples, times, splits.Fold.of_test(asked.split, asked.fold))
 
     def data(self, arrays: Arrays, checksum: str, *, source: str = "") -> Data:
         """The dataset of the arrays; records of a dropped label are in no split.
@@ -67,7 +68,9 @@ class StripPlan:
         if not len(kept):
             what = f"no record has the class {', '.join(self.classes)}"
             raise DataError(what, where=request.where, hint="other --drop-labels")
-        *parts, drawn = splits.divide(y[kept], request.val_fraction, request.seed, where=request.where)
+        *parts, drawn = splits.divide(
+            y[kept], request.val_fraction, request.seed, test_fold=self.test_fold, where=request.where
+        )
         store = _store(arrays, asked)
         sides = [RecordRows(store, kept[part], y[kept[part]], self.samples, request.seed) for part in parts]
         times = np.array([self.times[name] for name in classes])
@@ -81,7 +84,7 @@ class StripPlan:
         return Data(spec, trained, sides[1], lambda: sides[2], checksum)
 
     def _rule(self, left_out: int, drawn: str) -> str:
-        rule = f"{splits.at_random('records', self.request.seed)}; whose they are is not known"
+        rule = f"{splits.at_random('records', self.request.seed, self.test_fold)}; whose they are is not known"
         if dropped := [label for label in self.request.dataset.classes if label not in self.classes]:
             rule += f"; {left_out:,} records of {', '.join(dropped)} in no side"
         if renamed := [f"{old} is {new}" for old, new in self.classes.items() if old != new]:

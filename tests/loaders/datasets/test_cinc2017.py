@@ -150,6 +150,21 @@ def test_each_record_is_in_one_split_in_proportion_and_drawn_by_the_seed(written
     np.testing.assert_array_equal(load(tmp_path, written, val_fraction=0.3).test.of, data.test.of)
 
 
+def test_every_record_tests_in_exactly_one_fold_and_trains_or_validates_in_the_others(
+    written: Path, tmp_path: Path
+) -> None:
+    folds = [load(tmp_path, written, split="kfold:3", fold=fold, seed=3) for fold in (1, 2, 3)]
+    tested = np.concatenate([data.test.record for data in folds])
+    assert len(tested) == len(np.unique(tested)) == 60
+    label = {name: kind for data in folds for name, kind in labels_of(data).items()}
+    of_class = pd.Series(label).value_counts()
+    for data in folds:
+        sides = [set(getattr(data, side).record) for side in SIDES]
+        assert sum(map(len, sides)) == len(set().union(*sides)) == 60
+        assert (pd.Series([label[name] for name in sides[2]]).value_counts() - of_class / 3).abs().max() < 1
+    assert "records in 3 folds, stratified by class, seed 3; fold 2 tests" in folds[1].spec.split_rule
+
+
 def test_labels_are_dropped_and_renamed_before_anything_is_divided(written: Path, tmp_path: Path) -> None:
     data = load(tmp_path, written, drop_labels="~", rename_labels="N:NO,O:NO")
     assert data.spec.classes == ("NO", "A")
@@ -289,6 +304,12 @@ def test_a_fault_is_named_with_its_record_or_line(own: Path, tmp_path: Path, fau
     ({"crops": "3000:A=0"}, "--crops: the crops of A are '0'"),
     ({"crops": "10"}, "--crops: the samples of a crop are '10', must be a whole number from 64 to 30000"),
     ({"crops": "many"}, "--crops: the samples of a crop are 'many'"),
+    ({"split": "kfold-patient:5"}, "unknown --split 'kfold-patient'; known are random, kfold"),
+    ({"split": "kfold"}, "--split kfold must state how many folds, 2 to 1000"),
+    ({"split": "kfold:1"}, "--split kfold:1 must state how many folds, 2 to 1000"),
+    ({"split": "kfold:5", "fold": 6}, "--fold is 6, --split kfold:5 has 5 folds"),
+    ({"split": "random:5"}, "--split is random:5, --split random has no folds"),
+    ({"fold": 2}, "--fold is 2, --split random has no folds"),
     ({"normalise": "beat"}, "unknown --normalise 'beat'; known are center, none, record"),
     ({"polarity": "down"}, "unknown --polarity 'down'; known are upright, recorded"),
 ], ids=str)  # fmt: skip
