@@ -109,6 +109,8 @@ class StripOptions(Options):
     polarity: str = "upright"
     crops: str = _of_sides("3000")
     resample: float = _of_sides(10.0)
+    rate: float | None = None
+    rr_features: bool = _of_sides(False)
 
 
 @dataclass(frozen=True)
@@ -189,16 +191,16 @@ OPTION_FLAGS = (
              metavar="L,L", family="beats twelve_lead statements", tags="recording", elsewhere="lead channel channels"),
         Flag("--window", DATA, "start and end of a beat in s around the R peak (default --window=-0.4,0.8)",
              metavar="S,S", family="beats"),
-        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500); of ptbxl 100 (default) "
-             "or 500, as published", type=float, metavar="HZ", check=between(10, 1000),
-             family="beats twelve_lead statements", elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
+        Flag("--rate", DATA, "rate after resampling (default 125, of twelve-lead records 500, of strips as recorded); "
+             "of ptbxl 100 (default) or 500, as published", type=float, metavar="HZ", check=between(10, 1000),
+             family="beats strips twelve_lead statements", elsewhere="sampling-rate sample-rate fs sfreq frequency hz"),
         Flag("--filter", DATA, "none (default), baseline (running medians), bandpass:LOW:HIGH (Hz), or both with +",
              metavar="F", family="beats twelve_lead statements"),
         Flag("--normalise", DATA, "none (default; mV), record (median and IQR of the lead), beat (mean 0, sd 1) or "
              "typical (minus the record's typical beat); of strips and twelve-lead records none, record or center "
              "(median at 0; default of strips)", metavar="HOW", family="beats strips twelve_lead statements"),
-        Flag("--rr-features", DATA, "RR intervals and their ratios as features next to the signal; they look one beat "
-             "ahead", type=bool, family="beats", task="classify"),
+        Flag("--rr-features", DATA, "features next to the signal: of a beat RR intervals and their ratios, one beat "
+             "ahead; of a strip numbers of its whole rhythm", type=bool, family="beats strips", task="classify"),
         Flag("--p-waves", DATA, "similarity of the P wave to earlier P waves, as features next to the signal",
              type=bool, family="beats", task="classify"),
         Flag("--label-map", DATA, "classes of the beat symbols: aami (default; e, j in N, as de Chazal), aami-s (in S, "

@@ -33,7 +33,8 @@ class RecordStore:
     of its leads, its name, and a hash of its samples.
 
     A network gets the `leads` (numbers of channels) in their order, as (sample - zero) * factor; both are (R, leads)
-    float32. `number` (R,) is the number of each record in its source, None for 0, 1, ...
+    float32. `number` (R,) is the number of each record in its source, None for 0, 1, ...; `numbers`
+    (R, F) float32 are the features of each record, None for none.
     """
 
     flat: NDArray[np.int16]
@@ -45,6 +46,7 @@ class RecordStore:
     factor: NDArray[np.float32]
     leads: tuple[int, ...] = (0,)
     number: NDArray[np.int64] | None = None
+    numbers: NDArray[np.float32] | None = None
     copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -122,6 +124,11 @@ class RecordRows:
         return self.store.name[self.of]
 
     @property
+    def features(self) -> NDArray[np.float32]:
+        """The features (N, F) of each row's record, F 0 without any."""
+        return np.empty((len(self), 0), np.float32) if self.store.numbers is None else self.store.numbers[self.of]
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         return self.store.length[self.of]
 
@@ -188,7 +195,7 @@ def windows(
 
 
 class RecordBatches:
-    """Rows on a device as batches (inputs, y): x (B, C, T) float32 is made from the whole numbers."""
+    """Rows on a device as batches (inputs, y): x (B, C, T) float32 is made from the whole numbers; features (B, F)."""
 
     def __init__(self, split: RecordRows, device: torch.device) -> None:
         self.split, self.device, self.store = split, device, split.store
@@ -196,6 +203,8 @@ class RecordBatches:
         arrays = (self.store.first, self.store.length, self.store.zero, self.store.factor)
         self.first, self.length, self.zero, self.factor = (torch.tensor(each, device=device) for each in arrays)
         self.leads = torch.tensor(self.store.leads, device=device)
+        features = split.features
+        self.features = [torch.tensor(features, device=device)] if features.shape[1] else []
         self.of, self.y = torch.tensor(split.of, device=device), torch.tensor(split.y, device=device)
         rows, begin = np.arange(len(split)), np.zeros(len(split), np.int64)
         if split.samples:  # each record once, also one with several crops
@@ -222,7 +231,7 @@ class RecordBatches:
                 x = self.cut(of, self.begin[begin : begin + size])
             else:
                 x = self.drawn(of, Chance(self.device, 1.0, (self.split.seed, epoch, step, OWN)))
-            yield [x], self.y[rows]
+            yield [x, *(each[rows] for each in self.features)], self.y[rows]
 
     def whole(self, of: Tensor) -> Tensor:
         """The records `of` (B,), all of one length (B, C, T)."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from commands.trained import TrainedRun
 from loaders.base import Data, Rows
 from loaders.charts import rows as marks
 from loaders.families import row_forms
+from loaders.records import RecordRows
 from toolbox.errors import CheckpointError, UsageError
 from toolbox.explain import checks, methods
 from toolbox.flags import Flags
@@ -61,7 +62,8 @@ class Subject:
         some = self.rows.rows(which)
         batches = some.batches(self.device)
         if not torch.equal(batches.rows, torch.arange(len(some), device=self.device)):  # windows over records
-            return [torch.tensor(some.x, device=self.device)]
+            arrays = [some.x, cast(RecordRows, some).features] if self.data.spec.features else [some.x]
+            return [torch.tensor(each, device=self.device) for each in arrays]
         inputs, _ = next(iter(batches.batches(None, len(some))))
         return inputs
 

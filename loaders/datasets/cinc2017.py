@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from loaders import DATASETS
 from loaders.base import Data
 from loaders.declaration import Files, Request
-from loaders.families import strips
 from loaders.families.strips import StripPlan
 from loaders.files.cache import Arrays
 from loaders.files.sources import log, topmost
@@ -52,8 +51,8 @@ def load(request: Request) -> Data:
     plan, source = StripPlan.of(request), request.source
     newest = source.with_name(NEWEST.name)
     outside = [newest] if newest.is_file() and not source.is_dir() else []
-    build = partial(_read, reference=next(iter(outside), None))
-    arrays, checksum = wfdb.parsed(source, SUFFIXES, request.cache / "strips", build, *outside)
+    build = partial(_read, plan=plan, reference=next(iter(outside), None))
+    arrays, checksum = wfdb.parsed(source, SUFFIXES, request.cache / "strips", build, *outside, **plan.key)
     return plan.data(arrays, checksum, source=f"{request.dataset.source}; labels: {_revision(arrays)}")
 
 
@@ -77,7 +76,7 @@ def _revision(arrays: Arrays) -> str:
     return f"no known revision, SHA-256 {sha256}"
 
 
-def _read(folder: Path, reference: Path | None) -> Arrays:
+def _read(folder: Path, plan: StripPlan, reference: Path | None) -> Arrays:
     headers = wfdb.find_records(folder)
     places = (headers[0].with_name(name) for name in (NEWEST.name, PLAIN))
     reference = reference or next((path for path in places if path.is_file()), None)
@@ -92,7 +91,7 @@ def _read(folder: Path, reference: Path | None) -> Arrays:
     with terminal.bar(iterable=headers, desc="records", unit="record") as bar:
         read = [read_record(header) for header in bar]
     signals, gains = [signal for signal, _ in read], [gain for _, gain in read]
-    arrays = strips.together(signals, RATE_HZ, record=names, label=[labels[name] for name in names], gain=gains)
+    arrays = plan.arrays(signals, record=names, label=[labels[name] for name in names], gain=gains)
     return arrays | {"reference": np.array([sha256(reference)])}
 
 

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from loaders import splits
 from loaders.base import Data, DataSpec, describe
 from loaders.declaration import Request, StripOptions
-from loaders.families import crops
+from loaders.families import crops, twelve_lead
 from loaders.files.cache import Arrays
+from loaders.formats.recording import Lead
 from loaders.records import RecordRows, RecordStore
+from toolbox.ecg import rhythm
+from toolbox.ecg.gaps import bridged
 from toolbox.errors import DataError, UsageError
 from toolbox.registry import pick
 
@@ -42,18 +45,40 @@ class StripPlan:
     samples: int
     times: dict[str, int]
     test_fold: splits.Fold | None
+    rate_hz: float
 
     @classmethod
     def of(cls, request: Request) -> "StripPlan":
         """The plan of the request's `StripOptions`. Raises UsageError."""
-        asked = request.options
+        asked, rate_hz = request.options, request.options.rate or request.dataset.rate_hz
         classes = parse_labels(request.dataset.classes, asked.drop_labels, asked.rename_labels)
-        samples, times = crops.parse(
-            asked.crops, request.dataset.rate_hz, list(dict.fromkeys(classes.values())), longest=LONGEST
-        )
+        samples, times = crops.parse(asked.crops, rate_hz, list(dict.fromkeys(classes.values())), longest=LONGEST)
         pick("normalise", NORMALISATIONS, asked.normalise)
         pick("polarity", POLARITIES, asked.polarity)
-        return cls(request, classes, samples, times, splits.Fold.of_test(asked.split, asked.fold))
+        return cls(request, classes, samples, times, splits.Fold.of_test(asked.split, asked.fold), rate_hz)
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The options that change the arrays, for the name of their cache; {} for strips as they were recorded."""
+        key = {"rate": f"{self.rate_hz:g}"} if self.rate_hz != self.request.dataset.rate_hz else {}
+        return key | ({"features": repr(rhythm.NAMES)} if self.request.options.rr_features else {})
+
+    def arrays(
+        self,
+        signals: Sequence[NDArray[np.int16]],
+        *,
+        record: Sequence[str],
+        label: Sequence[str],
+        gain: Sequence[float],
+    ) -> Arrays:
+        """The arrays of strips as they were recorded: `together` at the requested rate, with features if requested."""
+        recorded_hz, made = self.request.dataset.rate_hz, {}
+        if self.request.options.rr_features:
+            numbers = [rhythm.numbers(x / each, recorded_hz) for x, each in zip(signals, gain, strict=True)]
+            made = {"features": np.stack(numbers)}
+        if self.rate_hz != recorded_hz:
+            signals = [twelve_lead.prepared(x[None], recorded_hz, self.rate_hz)[0] for x in signals]
+        return together(signals, self.rate_hz, record=record, label=label, gain=gain) | made
 
     def data(self, arrays: Arrays, checksum: str, *, source: str = "") -> Data:
         """The dataset of the arrays; records of a dropped label are in no split.
@@ -61,7 +86,7 @@ class StripPlan:
         Raises DataError for an empty split.
         """
         request, asked = self.request, self.request.options
-        classes, rate_hz = tuple(self.times), request.dataset.rate_hz
+        classes, recorded_hz = tuple(self.times), request.dataset.rate_hz
         number = {label: classes.index(new) for label, new in self.classes.items()}
         y = np.array([number.get(label, -1) for label in arrays["label"]], np.int64)
         kept = np.flatnonzero(y >= 0)
@@ -74,11 +99,13 @@ class StripPlan:
         store = _store(arrays, asked)
         sides = [RecordRows(store, kept[part], y[kept[part]], self.samples, request.seed) for part in parts]
         times = np.array([self.times[name] for name in classes])
-        trained = replace(sides[0], spread=asked.resample / rate_hz).repeated(times)
+        trained = replace(sides[0], spread=asked.resample / recorded_hz).repeated(times)
         scored = request.dataset.scored
         spec = describe(
-            request, self._rule(int((y < 0).sum()), drawn), samples=self.samples, unit=NORMALISATIONS[asked.normalise],
-            classes=classes, source=source, scored=scored if set(scored) <= set(classes) else (),
+            request, self._rule(int((y < 0).sum()), drawn), samples=self.samples, rate_hz=self.rate_hz,
+            unit=NORMALISATIONS[asked.normalise], classes=classes, source=source,
+            scored=scored if set(scored) <= set(classes) else (),
+            features=rhythm.NAMES if asked.rr_features else (),
         )  # fmt: skip
         checksum = hashlib.sha256(f"{checksum} {self.classes}".encode()).hexdigest()
         return Data(spec, trained, sides[1], lambda: sides[2], checksum)
@@ -156,6 +183,12 @@ def of_recording(samples: NDArray[np.int16], asked: StripOptions, spec: DataSpec
     return RecordRows(_store(arrays, asked), np.zeros(1, np.int64), np.zeros(1, np.int64), spec.samples)
 
 
+def with_rhythm(rows: RecordRows, lead: Lead) -> RecordRows:
+    """The windows of one recording with the features of its lead, computed at the lead's own rate."""
+    signal, _ = bridged(lead.read(0, lead.samples), 0)
+    return replace(rows, store=replace(rows.store, numbers=rhythm.numbers(signal, lead.rate_hz)[None]))
+
+
 def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
     """The samples as on disk, with the zero and factor of each record."""
     length, steps = np.asarray(arrays["length"], np.int64), np.asarray(arrays["gain"])
@@ -165,4 +198,5 @@ def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
     sign = np.where(arrays["down"] & POLARITIES[asked.polarity], -1, 1)
     zero, factor = (np.asarray(each, np.float32)[:, None] for each in (zero, sign / steps))
     first = np.cumsum(length) - length
-    return RecordStore(arrays["flat"], first, length, arrays["record"], arrays["content"], zero, factor)
+    facts = (arrays["record"], arrays["content"], zero, factor)
+    return RecordStore(arrays["flat"], first, length, *facts, numbers=arrays.get("features"))

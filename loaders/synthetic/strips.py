@@ -5,14 +5,15 @@ wave, over a fine tremble of the baseline; in O every third beat is early and wi
 Some strips are upside down, and each has an offset.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from loaders.base import Data
 from loaders.declaration import Request
-from loaders.families import strips
 from loaders.families.strips import StripPlan
-from loaders.files.cache import Arrays, cached
+from loaders.files.cache import cached
 
 VERSION = 1  # raised when the strips change
 RATE_HZ, STEPS_PER_MV, SEED = 300, 1000.0, 17
@@ -31,18 +32,19 @@ TREMBLE_MV, TREMBLE_HZ = 0.06, (5.0, 8.0)
 def load(request: Request) -> Data:
     """260 strips of 6 to 20 s, the same in every run; the seed only divides them."""
     plan = StripPlan.of(request)
-    return plan.data(*cached(request.cache / f"strips-v{VERSION}", generated))
+    name = "-".join([f"strips-v{VERSION}", *plan.key, *([f"{plan.rate_hz:g}"] if "rate" in plan.key else [])])
+    return plan.data(*cached(request.cache / name, lambda: plan.arrays(**generated())))
 
 
-def generated() -> Arrays:
-    """All strips, their labels in random order."""
+def generated() -> dict[str, Any]:
+    """The arguments of `StripPlan.arrays`: all strips, their labels in random order."""
     rng = np.random.default_rng(SEED)
     label = rng.permutation(np.repeat(LABELS, COUNTS)).tolist()
     signals = [
         strip(each, np.random.default_rng(seeds)) for each, seeds in zip(label, rng.spawn(len(label)), strict=True)
     ]
     names = [f"s{number:03}" for number in range(1, len(label) + 1)]
-    return strips.together(signals, RATE_HZ, record=names, label=label, gain=[STEPS_PER_MV] * len(label))
+    return {"signals": signals, "record": names, "label": label, "gain": [STEPS_PER_MV] * len(label)}
 
 
 def strip(label: str, rng: np.random.Generator) -> NDArray[np.int16]:

@@ -31,6 +31,7 @@ RUNS = {
     "many labels": f"{TWELVE} --labels many --rate 100 --crops 2.5s --leads II,V1,V5 --calibrate --normalise center",
     "statements": "--dataset ptbxl --labels super --filter baseline",
     "strips": "--dataset synth_strips --crops 1500 --drop-labels ~ --decision-weights 1,2,1",
+    "strips with rhythm": "--dataset synth_strips --rate 100 --crops 5s --rr-features --normalise record",
 }
 Signals = dict[str, np.ndarray]
 
@@ -65,9 +66,8 @@ def signals() -> dict[str, Callable[[], Signals]]:
     """The samples (C, T) of every record by name, in microvolts, of the runs with generated data."""
 
     def of_strips() -> Signals:
-        arrays = strips.generated()
-        parts = np.split(arrays["flat"], np.cumsum(arrays["length"])[:-1])
-        return {name: part[None] for name, part in zip(arrays["record"].tolist(), parts, strict=True)}
+        made = strips.generated()
+        return {name: signal[None] for name, signal in zip(made["record"], made["signals"], strict=True)}
 
     def named(make: Callable[[], dict]) -> Signals:
         arrays = make()
@@ -77,6 +77,7 @@ def signals() -> dict[str, Callable[[], Signals]]:
         "one label": lambda: named(twelve_lead.generated),
         "many labels": lambda: named(twelve_lead.with_findings),
         "strips": of_strips,
+        "strips with rhythm": of_strips,
     }
 
 
@@ -121,8 +122,8 @@ def test_probabilities_and_decisions_are_those_of_the_test_of_the_run(
     if name == "statements":
         given = [own.folder.parents[3] / "ptbxl" / f"{ptbxl.path(number, 100)}.hea" for number in tested.index]
     else:
-        all_of, rate_hz = signals[name](), 300 if name == "strips" else 500
-        leads = ("synthetic",) if name == "strips" else LEADS
+        all_of, rate_hz = signals[name](), 300 if "strips" in name else 500
+        leads = ("synthetic",) if "strips" in name else LEADS
         given = [write(tmp_path, each, all_of[each], rate_hz=rate_hz, leads=leads) for each in tested.record]
     of = predicted(own, tmp_path / "out", *given)
     expected, fixed = tested.scores, {}

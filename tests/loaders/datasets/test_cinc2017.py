@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.io import loadmat, savemat
 from sklearn.metrics import f1_score
 from tqdm import tqdm
@@ -21,12 +22,13 @@ from commands import data as commands_data
 from helpers.commands import carried_out
 from helpers.databases import LABELS, strip, write_cinc2017, write_strip
 from helpers.kaggle import make_zip
-from loaders import get_data
+from loaders import filters, get_data
 from loaders.base import Data
 from loaders.datasets import cinc2017
 from loaders.families import strips
 from loaders.files.sources import Remote
 from loaders.synthetic import strips as generated
+from toolbox.ecg import rhythm
 from toolbox.errors import DataError, DownloadError, UsageError
 
 SIDES = ("train", "val", "test")
@@ -197,6 +199,37 @@ def test_a_record_is_scaled_by_its_own_median_and_spread(written: Path, tmp_path
         start = (len(signal) - 64) // 2
         np.testing.assert_allclose(x, expected[normalise][start : start + 64], atol=1e-3)
     assert data.spec.unit == strips.NORMALISATIONS[normalise]
+
+
+def test_a_rate_resamples_whole_records_and_crops_in_seconds_follow_it(written: Path, tmp_path: Path) -> None:
+    recorded, data = load(tmp_path, written), load(tmp_path, written, rate=100, crops="5s")
+    assert (data.spec.rate_hz, data.spec.samples) == (100, 500)
+    assert data.checksum != recorded.checksum
+    assert load(tmp_path, written, rate=300).checksum == recorded.checksum
+    for row in range(3):
+        before, after = recorded.test.store, data.test.store
+        number = data.test.of[row]
+        samples = before.flat[before.first[number] :][: before.length[number]].astype(float)
+        expected = np.round(filters.resample(samples, 300, 100))
+        np.testing.assert_array_equal(after.flat[after.first[number] :][: after.length[number]], expected)
+
+
+def test_every_window_of_a_record_has_the_rhythm_of_the_whole_record_as_recorded(written: Path, tmp_path: Path) -> None:
+    data = load(tmp_path, written, rr_features=True, rate=100, crops="3s")
+    assert data.spec.features == rhythm.NAMES
+    for rows in (data.train, data.val, data.test):
+        batches = rows.batches(torch.device("cpu"))
+        found = [
+            (inputs[1], batches.rows[64 * k : 64 * k + 64]) for k, (inputs, _) in enumerate(batches.batches(None, 64))
+        ]
+        for features, of in found:
+            np.testing.assert_array_equal(features, rows.features[of])
+        name = rows.record[0]
+        expected = rhythm.numbers(loadmat(written / f"{name}.mat")["val"][0] / 1000, 300)
+        np.testing.assert_array_equal(rows.features[0], expected)
+    order = torch.tensor([5, 1, 5])
+    (_, features), _ = next(iter(data.train.batches(torch.device("cpu")).batches(order, 3)))
+    np.testing.assert_array_equal(features, data.train.features[order])
 
 
 def test_gain_length_and_flat_signals_of_a_header_are_understood(written: Path, own: Path, tmp_path: Path) -> None:
