@@ -10,8 +10,8 @@ from itertools import combinations
 from typing import Any
 
 from toolbox.errors import program
-from toolbox.flags import COMMAND, CONFIGURATION, COUNT, DATA, LOOK, MACHINE, MODEL, NATURAL, POSITIVE, REPORT, SEED
-from toolbox.flags import TEST, TIME, TRAINING, USE, WEIGHTS
+from toolbox.flags import COMMAND, CONFIGURATION, COUNT, DATA, FRACTION, LOOK, MACHINE, MODEL, NATURAL, POSITIVE
+from toolbox.flags import REPORT, SEED, TEST, TIME, TRAINING, USE, WEIGHTS
 from toolbox.flags import Check, Declarations, Flag, Flags, Group, between, flag_name, word_or_number
 
 THREADS = Check("auto or a number from 1 to 1024", lambda text: text in ("auto", *map(str, range(1, 1025))))
@@ -94,8 +94,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              metavar="PATH", path="file", family="any", on_resume="free", unused_by="predict export cite",
              elsewhere="data data-path data-dir dataroot input file csv"),
         Flag("--val-fraction", DATA, "part of the training rows for validation, below 1; with 0 the last epoch counts "
-             "as the best", type=float, metavar="F", default=0.1, tags="divides validates",
-             check=Check("from 0, below 1", lambda value: 0 <= value < 1),
+             "as the best", type=float, metavar="F", default=0.1, tags="divides validates", check=FRACTION,
              elsewhere="val-split val-size valid-size validation-split val-ratio val-frac"),
         Flag("--val-fold", DATA, "fold N of K of the training rows for validation, whole records if known",
              metavar="N/K", tags="divides validates", elsewhere="folds n-folds k-fold kfold cv"),
@@ -166,8 +165,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="learning-rate learningrate init-lr initial-lr base-lr max-lr"),
         Flag("--backbone-lr", TRAINING, "learning rate of all layers before the head (default --lr)", type=float,
              metavar="LR", check=POSITIVE),
-        Flag("--momentum", TRAINING, "momentum of sgd, beta 1 of adam and adamw", type=float, metavar="M", default=0.9,
-             check=Check("at least 0, below 1", lambda value: 0 <= value < 1)),
+        Flag("--momentum", TRAINING, "momentum or beta 1", type=float, metavar="M", default=0.9, check=FRACTION),
         Flag("--weight-decay", TRAINING, "weight decay (default 0.01 for adamw, 0.0001 for sgd, 0 for adam)",
              type=float, metavar="WD", also=("--wd",), check=NATURAL, tags="optimizer", elsewhere="l2 reg weightdecay"),
         Flag("--scheduler", TRAINING, "learning-rate schedule (--list schedulers), or none", metavar="NAME",
@@ -184,6 +182,8 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              choices="balances", task="classify", tags="steps", elsewhere="weight class-weight loss-weights"),
         Flag("--class-weights", TRAINING, "class weights of the training loss, one number a class", metavar="W,W,...",
              check=WEIGHTS, task="classify", tags="steps", elsewhere="weight class-weight loss-weights"),
+        Flag("--label-smoothing", TRAINING, "part of the labels that the training loss takes for wrong", type=float,
+             metavar="F", default=0.0, check=FRACTION, task="classify", tags="steps", elsewhere="smoothing"),
         Flag("--decision-weights", MODEL, "per-class factors applied to probabilities before argmax; choose them on "
              "validation data", metavar="W,W,...", check=WEIGHTS, task="classify", tags="resets-best"),
         Flag("--augment", TRAINING, "augmentations of training rows, each NAME[:STRENGTH[:PROBABILITY]] (--list "

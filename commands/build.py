@@ -228,17 +228,16 @@ def _classify(flags: Flags, data: Data, device: torch.device) -> Classify | Clas
         weights = samplers.class_weights(flags.class_balance, torch.from_numpy(y), spec.importance)
     decision = by_class(flags.decision_weights, spec.classes, flag="--decision-weights")
     weights, decision = (None if each is None else each.to(device) for each in (weights, decision))
+    of_loss = {"weights": weights, "decision": decision, "smoothing": flags.label_smoothing}
     if spec.many_labels:
-        weighed = {"weights": weights, "decision": decision}
         return ClassifyLabels(
-            spec.classes, flags.criterion, **weighed, monitor=flags.monitor, calibrate=flags.calibrate
+            spec.classes, flags.criterion, **of_loss, monitor=flags.monitor, calibrate=flags.calibrate
         )
     ec57.macro_classes(spec.classes, words(flags.macro_over))  # fail before the training, not after it
     return Classify(
         spec.classes,
         flags.criterion,
-        weights=weights,
-        decision=decision,
+        **of_loss,
         monitor=flags.monitor,
         calibrate=flags.calibrate,
         macro_over=words(flags.macro_over),

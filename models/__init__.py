@@ -130,6 +130,8 @@ CLASSIFIERS = {
     "s4d_512": _s4d("the same of width 512, the published one of PTB-XL (for a GPU)", 2_162_181, sizes={"width": 512}),
     "resnet1d_grid": Network("signals.resnet1d:ResNet1dGrid", "residual network of --model-args sizes", 3_844_677,
                              cites=("he2016", "he2016identity")),
+    "preact1d": Network("signals.preact1d:Preact1d", "residual network with normalisation first, for strips",
+                        1_297_573, cites=("he2016identity",)),
     "ecgformer": _former("transformer over samples, six layers of width 192 (for a GPU)", 2_744_645,
                          sizes={"width": 192, "layers": 6, "heads": 8}),
     "ecgformer_small": _former("transformer, four layers of width 96 (for a GPU)", 475_877,

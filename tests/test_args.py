@@ -28,9 +28,15 @@ OUT_OF_RANGE = {
     "from 1 to 100000": ["--batch-size=0", "--batch-size=100001"],
     "from 0 to 1024": ["--workers=-1", "--workers=1025"],
     "from 0 to 2147483647": ["--seed=-1", "--seed=2147483648"],
-    "from 0, below 1": ["--val-fraction=-0.1", "--val-fraction=1", "--val-fraction=nan"],
+    "from 0, below 1": [
+        "--val-fraction=-0.1",
+        "--val-fraction=1",
+        "--val-fraction=nan",
+        "--momentum=1",
+        "--momentum=-0.1",
+        "--label-smoothing=1",
+    ],
     "from 0 to a billion": ["--weight-decay=-0.1", "--weight-decay=inf", "--grad-clip=-1", "--start-epoch=-1"],
-    "at least 0, below 1": ["--momentum=1", "--momentum=-0.1"],
     "above 0, at most 1": ["--lr-decay=0", "--lr-decay=1.5"],
     "bump, latest or a number": ["--version=../../x", "--version=-1", "--version=1.5", "--version=²", "--version="],
     "best, latest or a number": ["--resume=junk", "--resume=../model_best"],
@@ -89,8 +95,8 @@ HEEDED_ALWAYS |= {"version_info"}
 HOW_WEIGHTS_COME_ABOUT = {
     "train", "start_epoch", "epochs", "batch_size", "patience", "optimizer", "lr", "backbone_lr", "momentum",
     "weight_decay",
-    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "sampler", "augment",
-    "precision",
+    "scheduler", "step", "lr_decay", "grad_clip", "class_balance", "class_weights", "label_smoothing", "sampler",
+    "augment", "precision",
 }  # fmt: skip
 WRITTEN_BY_A_TEST = {"calibrate", "cost", "confusion_video", "baseline", "tensorboard", "macro_over", "no_figures",
                      "self_contained", "log_to"}  # fmt: skip

@@ -98,7 +98,7 @@ def test_every_name_in_code_exists() -> None:
     flags = {*args.FLAGS.by_spelling, *research.FLAGS.by_spelling, "--help", "--help-all", *OF_OTHERS}
     known, family = (
         MODELS | DATASETS,
-        re.compile(r"(cnn1d|x?resnet|net1d|s4d|lstm|gru|inception1d|ecgformer|mobilenet|vit)[\w]*"),
+        re.compile(r"(cnn1d|x?resnet|preact1d|net1d|s4d|lstm|gru|inception1d|ecgformer|mobilenet|vit)[\w]*"),
     )
     for page, words in INLINE:
         assert page == "promises.md" or {*re.findall(r"(?<![\w-])--[a-z][a-z-]*", words)} <= flags, (page, words)

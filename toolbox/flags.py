@@ -85,6 +85,7 @@ def word_or_number(*words: str) -> Check:
 
 
 COUNT, NATURAL, SEED = between(1, LARGEST), between(0, LARGEST), between(0, 2**31 - 1)
+FRACTION = Check("from 0, below 1", lambda value: 0 <= value < 1)
 POSITIVE = Check("above 0 and finite", lambda value: 0 < value < math.inf)
 
 

@@ -40,7 +40,7 @@ BIG = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b3")
 BIG += ("convnext_tiny", "convnext_base", "vit_b_16")
 # One small network of every class of models/, and of every path through its forward.
 KINDS = ("cnn1d_3", "resnet1d_10", "xresnet1d_10", "resnet1d_grid", "inception1d_small", "lstm_2", "gru_1")
-KINDS += ("net1d", "s4d")
+KINDS += ("net1d", "s4d", "preact1d")
 KINDS += ("lstm_1_flat", "ecgformer_tiny", "mobilenet_v3_small", "lstm_ae", "conv_ae", "linear_ae")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ClassVar
@@ -36,7 +37,8 @@ log = logging.getLogger("commander")
 class Classify:
     """One class per row: logits (B, K) against labels (B,).
 
-    `weights` (K,) weigh the rows of each class in the loss, `decision` (K,) the probabilities before the argmax. The
+    `weights` (K,) weigh the rows of each class in the loss of training, which takes the part `smoothing` of the labels
+    for wrong (`losses.smoothed`), `decision` (K,) the probabilities before the argmax. The
     report's figures by patient average over the classes `macro_over` and leave out beats before `start_s`; `film` saves
     the confusion matrices of all epochs as a GIF and a page.
     """
@@ -51,6 +53,7 @@ class Classify:
         *,
         weights: Tensor | None = None,
         decision: Tensor | None = None,
+        smoothing: float = 0.0,
         monitor: str = "macro_f1",
         calibrate: bool = False,
         macro_over: Sequence[str] | None = None,
@@ -60,6 +63,7 @@ class Classify:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights, self.decision = weights, decision
+        self.smoothed = partial(losses.smoothed, self.row_loss, part=smoothing, values=len(self.classes))
         self.macro_over, self.start_s, self.film = macro_over, start_s, film
         pick("monitor", {**classification.METRICS, LAST: None}, monitor)
         self.monitor = monitor
@@ -79,10 +83,10 @@ class Classify:
         A blended row has the losses of both labels, by their shares.
         """
         if mix is None:
-            own, weights = self.row_loss(rows, labels), None if self.weights is None else self.weights[labels]
+            own, weights = self.smoothed(rows, labels), None if self.weights is None else self.weights[labels]
         else:
             labels = torch.cat([labels, labels[mix.partner]])
-            own = self.row_loss(torch.cat([rows, rows]), labels)
+            own = self.smoothed(torch.cat([rows, rows]), labels)
             weights = torch.cat([mix.share, 1 - mix.share]) * (1 if self.weights is None else self.weights[labels])
         if weights is None:
             return own.mean()

@@ -8,6 +8,7 @@ The files of a test are those of `classify`, with figures of `toolbox/metrics/la
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any, ClassVar
@@ -36,7 +37,8 @@ log = logging.getLogger("commander")
 class ClassifyLabels:
     """Any number of classes a row: logits (B, K) against labels (B, K) of 0 and 1.
 
-    `weights` (K,) weigh the classes in the loss of a row; `decision` (K,) above 0 multiply the odds of each class. A
+    `weights` (K,) weigh the classes in the loss of a row, and training takes the part `smoothing` of the labels for
+    wrong (`losses.smoothed`); `decision` (K,) above 0 multiply the odds of each class. A
     row of zeros has none of the classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
     """
 
@@ -50,11 +52,13 @@ class ClassifyLabels:
         *,
         weights: Tensor | None = None,
         decision: Tensor | None = None,
+        smoothing: float = 0.0,
         monitor: str = "macro_auroc",
         calibrate: bool = False,
     ) -> None:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_losses = pick("criterion", losses.LABEL_LOSSES, criterion)
+        self.smoothed = partial(losses.smoothed, self.row_losses, part=smoothing, values=2)
         self.weights, self.decision = weights, decision
         if decision is not None and not bool((decision > 0).all()):
             absent = self.classes[int((decision <= 0).int().argmax())]
@@ -86,10 +90,10 @@ class ClassifyLabels:
 
         A blended row has the losses of both sets of labels, by their shares.
         """
-        own = self._mean(self.row_losses(rows, labels))
+        own = self._mean(self.smoothed(rows, labels))
         if mix is None:
             return own.mean()
-        other = self._mean(self.row_losses(rows, labels[mix.partner]))
+        other = self._mean(self.smoothed(rows, labels[mix.partner]))
         return (mix.share * own + (1 - mix.share) * other).mean()
 
     def _mean(self, of_classes: Tensor) -> Tensor:

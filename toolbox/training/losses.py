@@ -62,6 +62,18 @@ def absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.softmax(1) - _one_hot(logits, labels)).abs().mean(1)
 
 
+def smoothed(loss: Loss, outputs: Tensor, labels: Tensor, *, part: float, values: int) -> Tensor:
+    """`loss` with labels that are wrong with the probability `part`: then every one of `values` is as likely.
+
+    Of `cross_entropy` it is torch's label_smoothing (Szegedy et al., CVPR 2016).
+    """
+    own = loss(outputs, labels)
+    if not part:
+        return own
+    every = torch.stack([loss(outputs, torch.full_like(labels, value)) for value in range(values)])
+    return (1 - part) * own + part * every.mean(0)
+
+
 def _one_hot(logits: Tensor, labels: Tensor) -> Tensor:
     return F.one_hot(labels, logits.shape[1]).to(logits.dtype)
 

@@ -1,4 +1,4 @@
-"""The numbers of a rhythm: each by its definition from the R peaks, free of gain and polarity, finite for any signal."""
+"""Numbers of a rhythm: each by its definition from the R peaks, free of gain and polarity, finite for any signal."""
 
 from itertools import pairwise
 

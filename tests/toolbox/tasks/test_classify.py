@@ -17,6 +17,7 @@ from toolbox.metrics import classification, intervals, meanings
 from toolbox.metrics.classification import METRICS
 from toolbox.runs.predictions import Predictions
 from toolbox.tasks import Classify, classify
+from toolbox.training.losses import Mix
 
 CLASSES = ("N", "S", "V")
 LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
@@ -38,6 +39,18 @@ def test_the_loss_is_torchs_and_shared_by_both_labels_of_a_blended_row(weights: 
     torch.testing.assert_close(task.loss(LOGITS, LABELS, SimpleNamespace(partner=partner, share=share)), expected)
     alone = SimpleNamespace(partner=partner, share=torch.ones(20))
     torch.testing.assert_close(task.loss(LOGITS, LABELS, alone), plain)
+
+
+def test_labels_are_smoothed_in_training_and_not_where_rows_are_measured() -> None:
+    plain, task = Classify(CLASSES, "crossentropy"), Classify(CLASSES, "crossentropy", smoothing=0.1)
+    logits = torch.randn(8, len(CLASSES), generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(8) % len(CLASSES)
+    expected = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    torch.testing.assert_close(task.loss(logits, labels), expected)
+    same = Mix(torch.arange(8), torch.full((8,), 0.3))
+    torch.testing.assert_close(task.loss(logits, labels, same), expected)
+    rows = np.arange(8), np.full(8, "r"), labels, logits
+    np.testing.assert_array_equal(task.predictions(*rows).loss, plain.predictions(*rows).loss)
 
 
 def test_a_batch_in_which_no_row_weighs_anything_has_no_gradient() -> None:
