@@ -165,7 +165,7 @@ FLAGS = Declarations(program(), DESCRIPTION, EPILOG, (
              elsewhere="learning-rate learningrate init-lr initial-lr base-lr max-lr"),
         Flag("--backbone-lr", TRAINING, "learning rate of all layers before the head (default --lr)", type=float,
              metavar="LR", check=POSITIVE),
-        Flag("--momentum", TRAINING, "momentum or beta 1", type=float, metavar="M", default=0.9, check=FRACTION),
+        Flag("--momentum", TRAINING, "momentum (sgd) or beta 1", type=float, metavar="M", default=0.9, check=FRACTION),
         Flag("--weight-decay", TRAINING, "weight decay (default 0.01 for adamw, 0.0001 for sgd, 0 for adam)",
              type=float, metavar="WD", also=("--wd",), check=NATURAL, tags="optimizer", elsewhere="l2 reg weightdecay"),
         Flag("--scheduler", TRAINING, "learning-rate schedule (--list schedulers), or none", metavar="NAME",

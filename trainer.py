@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from loaders import base
 from loaders.augment import Augment
-from loaders.base import Data, Rows
+from loaders.base import Data, DataSpec, Rows
 from toolbox import devices, terminal
 from toolbox.errors import CheckpointError, NumericsError, UsageError
 from toolbox.runs import best, checkpoints
@@ -37,6 +37,12 @@ ONE_VALUE = "more than 1 value per channel"  # of torch's batch norm
 SMALLER_STEPS = "a smaller --lr or --grad-clip 1; the last checkpoint is sound"
 RATES = ("lr", "backbone_lr")  # of the groups of an optimizer
 OF_STEPS = "losses"  # in a checkpoint; older ones lack it
+
+
+def rows_at_once(spec: DataSpec, device: str = "cpu") -> int:
+    """The rows of a predicted batch on a device of this type."""
+    most = PREDICT_PIXELS.get(device, PREDICT_SAMPLES) if spec.image else PREDICT_SAMPLES
+    return max(1, min(PREDICT_ROWS, most // math.prod(spec.shape[1:])))
 
 
 class Meter:
@@ -290,8 +296,7 @@ class Trainer:
         """The predictions of a whole split, in the source's order."""
         self.model.eval()
         batches = split.batches(self.device)
-        most = PREDICT_PIXELS.get(self.device.type, PREDICT_SAMPLES) if self.data.spec.image else PREDICT_SAMPLES
-        size = max(1, min(PREDICT_ROWS, most // math.prod(self.data.spec.shape[1:])))
+        size = rows_at_once(self.data.spec, self.device.type)
         outputs = [self.task.per_row(self.model(*inputs), inputs[0]) for inputs, _ in batches.batches(None, size)]
         return self._predictions(split, batches.rows, torch.cat(outputs))
 

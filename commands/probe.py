@@ -6,7 +6,6 @@ validation, checkpoints, resume, reports and everything after a training are tho
 """
 
 import hashlib
-import math
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -27,7 +26,7 @@ from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.predictions import Predictions
 from toolbox.terminal import StopRequest
 from toolbox.training import linear
-from trainer import PREDICT_ROWS, PREDICT_SAMPLES, Meter, Stop, Trainer
+from trainer import Meter, Stop, Trainer, rows_at_once
 
 EPOCHS = len(linear.STRENGTHS)
 
@@ -48,10 +47,6 @@ def frozen(model: nn.Module) -> dict[str, Tensor]:
     return {name: each.detach() for name, each in model.state_dict(keep_vars=True).items() if id(each) not in last}
 
 
-def _batch(spec: DataSpec) -> int:
-    return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(spec.shape[1:])))
-
-
 @torch.no_grad()
 def features(model: nn.Module, split: Rows, spec: DataSpec, device: torch.device) -> tuple[Tensor, Tensor]:
     """The inputs (M, D) of a network's last layer for all rows, or all windows of all records, and their rows (M,)."""
@@ -59,7 +54,7 @@ def features(model: nn.Module, split: Rows, spec: DataSpec, device: torch.device
     batches, seen = split.batches(device), []
     hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        for inputs, _ in batches.batches(None, _batch(spec)):
+        for inputs, _ in batches.batches(None, rows_at_once(spec)):
             model(*inputs)
     finally:
         hook.remove()
@@ -88,7 +83,7 @@ def kept(
     for name, each in frozen(model).items():
         digest.update(name.encode() + each.cpu().contiguous().numpy().data)
     batches = split.batches(device)
-    for inputs, _ in batches.batches(None, _batch(spec)):
+    for inputs, _ in batches.batches(None, rows_at_once(spec)):
         for each in inputs:
             digest.update(each.cpu().contiguous().numpy().data)
     digest.update(batches.rows.cpu().numpy().data)

@@ -33,8 +33,8 @@ class RecordStore:
     of its leads, its name, and a hash of its samples.
 
     A network gets the `leads` (numbers of channels) in their order, as (sample - zero) * factor; both are (R, leads)
-    float32. `number` (R,) is the number of each record in its source, None for 0, 1, ...; `numbers`
-    (R, F) float32 are the features of each record, None for none.
+    float32. `number` (R,) is the number of each record in its source, None for 0, 1, ...; `features`
+    (R, F) float32 are numbers of each record, None for none.
     """
 
     flat: NDArray[np.int16]
@@ -46,7 +46,7 @@ class RecordStore:
     factor: NDArray[np.float32]
     leads: tuple[int, ...] = (0,)
     number: NDArray[np.int64] | None = None
-    numbers: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
     copies: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -126,7 +126,8 @@ class RecordRows:
     @property
     def features(self) -> NDArray[np.float32]:
         """The features (N, F) of each row's record, F 0 without any."""
-        return np.empty((len(self), 0), np.float32) if self.store.numbers is None else self.store.numbers[self.of]
+        features = self.store.features
+        return np.empty((len(self), 0), np.float32) if features is None else features[self.of]
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ from toolbox.runs import checkpoints, outcome
 from toolbox.runs.folder import RunFolder
 from toolbox.tasks import classify_labels, decided
 from toolbox.terminal import StopRequest
-from trainer import PREDICT_ROWS, PREDICT_SAMPLES
+from trainer import rows_at_once
 
 PREDICTED, TRUE = "predicted", "true"  # the explained class of each row, unless --explain-class names one class
 COVER_S, COVERED = 0.1, 7  # covered by occlusion: s of a lead, or a square, a 49th of a picture
@@ -85,7 +85,7 @@ class Subject:
     @property
     def at_once(self) -> int:
         """Rows in one batch."""
-        return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // int(np.prod(self.data.spec.shape[1:]))))
+        return rows_at_once(self.data.spec)
 
 
 @dataclass(frozen=True)

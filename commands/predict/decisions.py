@@ -3,20 +3,17 @@
 decisions.columns(network, scores)    # the predicted class, or classes, and a probability of each class
 """
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from commands.trained import TrainedNetwork
-from loaders.base import DataSpec
 from toolbox.errors import CheckpointError
 from toolbox.metrics import platt
 from toolbox.runs.folder import CONFIG, RunFolder
 from toolbox.runs.predictions import joined
 from toolbox.tasks import Classify
-from trainer import PREDICT_ROWS, PREDICT_SAMPLES
 
 Array = NDArray[Any]
 PREDICTED = "predicted"  # the column; of many labels the names have ";" between them
@@ -45,11 +42,6 @@ def facts(network: TrainedNetwork) -> dict[str, Any]:
     if lines := fixed.get("calibration"):
         fixed["thresholds"] = platt.calibrated(network.thresholds, lines).tolist()
     return ({"classes": list(network.spec.classes)} if classifies(network) else {}) | fixed
-
-
-def batch(spec: DataSpec) -> int:
-    """Rows of a batch, as in a test."""
-    return max(1, min(PREDICT_ROWS, PREDICT_SAMPLES // math.prod(spec.shape)))
 
 
 def check_fixed(network: TrainedNetwork, run: RunFolder | None) -> None:

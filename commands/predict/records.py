@@ -28,6 +28,7 @@ from toolbox.reports import prediction
 from toolbox.runs.outputs import Claim
 from toolbox.runs.predictions import CSV_DIGITS
 from toolbox.tasks import kind
+from trainer import rows_at_once
 
 log = logging.getLogger("commander")
 
@@ -64,7 +65,7 @@ class RecordClassifier:
             log.warning("%s", doubt)
         rows = row_forms.windows(spec, build.options_for(spec.name, network.flags), leads, recording.path)
         batches = rows.batches(network.device)
-        parts = [network.model(*inputs) for inputs, _ in batches.batches(None, decisions.batch(spec))]
+        parts = [network.model(*inputs) for inputs, _ in batches.batches(None, rows_at_once(spec))]
         logits = torch.cat(parts)
         task = kind(network.flags.task, many_labels=spec.many_labels)
         mean = task.pool(logits, np.zeros(len(logits), np.int64))

@@ -39,6 +39,7 @@ from toolbox.runs.folder import RunFolder
 from toolbox.runs.outputs import Claim
 from toolbox.tasks import Classify
 from toolbox.training.losses import RECONSTRUCTION
+from trainer import rows_at_once
 
 ROWS, RECORDINGS = "rows", "recordings"
 ALWAYS_ROWS = (".npz", ".npy", ".parquet", ".ts", ".arff")  # no recording has these endings
@@ -76,7 +77,7 @@ class RowModel:
 
     @property
     def batch(self) -> int:
-        return decisions.batch(self.network.spec)
+        return rows_at_once(self.network.spec)
 
     def predict(self, x: NDArray[np.float32]) -> dict[str, Array]:
         """The columns of the predictions, each (n,), of rows x (n, C, T)."""

@@ -45,8 +45,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         OF_RECORDS[3],
     ),
     "strips": (
-        "the lead {named}, in mV, at {spec.rate_hz:g} Hz; polarity: {own[polarity]} (upright inverts a record "
-        "with downward QRS)",
+        "the lead {named}, in mV, a whole record resampled to {spec.rate_hz:g} Hz if it has another rate; polarity: "
+        "{own[polarity]} (upright inverts a record with downward QRS)",
         "in {unit}",
         "windows of {spec.samples} samples that cover the record; the probabilities of its windows are averaged",
     ),
@@ -56,7 +56,8 @@ CHART = (
     "drawn on ECG paper as a picture (3, {height}, {width}), red, green and blue from 0 to 1; the probabilities of "
     "several pictures of a row are averaged"
 )
-FEATURES = "features next to each row, as they are, without scaling: {names}"
+FEATURES = "features next to each row, as they are, without scaling{of}: {names}"
+OF_RECORDINGS = {"strips": ", of the whole record at its own rate (toolbox/ecg/rhythm.py)"}  # by row
 
 
 def of(spec: DataSpec, options: Any, chart: ChartOptions | None = None) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def of(spec: DataSpec, options: Any, chart: ChartOptions | None = None) -> dict[
     known |= {"peak": _peak(own)} if row == "window" else {}
     steps = [step.format(**known) for step in STEPS.get(words, STEPS["rows"])]
     steps += [CHART.format(height=spec.image[0], width=spec.image[1])] if spec.image else []
-    steps += [FEATURES.format(names=", ".join(spec.features))] if spec.features else []
+    steps += [FEATURES.format(of=OF_RECORDINGS.get(row, ""), names=", ".join(spec.features))] if spec.features else []
     return {"row": row, **own, **({"chart": asdict(chart)} if chart else {}), "steps": steps}
 
 

@@ -230,7 +230,7 @@ def windows(spec: DataSpec, options: Any, leads: Sequence[Lead], path: Path) -> 
         what = f"it lasts {samples.shape[1] / to_hz:.4g} s, the rows of the run {spec.samples / to_hz:.4g} s"
         raise DataError(what, where=str(path), hint="a longer recording, or a run on shorter --crops")
     rows = WHOLE[family](samples, options, spec, name_of(path))
-    return strips.with_rhythm(rows, leads[0]) if spec.features else rows
+    return strips.with_rhythm(rows, leads[0], str(path)) if spec.features else rows
 
 
 def symbols_of(dataset: str, map_name: str | None) -> Mapping[str, Sequence[str]]:

@@ -61,7 +61,7 @@ class StripPlan:
     def key(self) -> dict[str, str]:
         """The options that change the arrays, for the name of their cache; {} for strips as they were recorded."""
         key = {"rate": f"{self.rate_hz:g}"} if self.rate_hz != self.request.dataset.rate_hz else {}
-        return key | ({"features": repr(rhythm.NAMES)} if self.request.options.rr_features else {})
+        return key | ({"rhythm": f"{rhythm.VERSION}"} if self.request.options.rr_features else {})
 
     def arrays(
         self,
@@ -183,10 +183,14 @@ def of_recording(samples: NDArray[np.int16], asked: StripOptions, spec: DataSpec
     return RecordRows(_store(arrays, asked), np.zeros(1, np.int64), np.zeros(1, np.int64), spec.samples)
 
 
-def with_rhythm(rows: RecordRows, lead: Lead) -> RecordRows:
-    """The windows of one recording with the features of its lead, computed at the lead's own rate."""
+def with_rhythm(rows: RecordRows, lead: Lead, where: str) -> RecordRows:
+    """The windows of one recording with the features of its lead, computed at the lead's own rate.
+
+    Raises DataError, with `where`, for a rate below 50 Hz.
+    """
     signal, _ = bridged(lead.read(0, lead.samples), 0)
-    return replace(rows, store=replace(rows.store, numbers=rhythm.numbers(signal, lead.rate_hz)[None]))
+    features = rhythm.numbers(signal, lead.rate_hz, where=where)[None]
+    return replace(rows, store=replace(rows.store, features=features))
 
 
 def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
@@ -199,4 +203,4 @@ def _store(arrays: Arrays, asked: StripOptions) -> RecordStore:
     zero, factor = (np.asarray(each, np.float32)[:, None] for each in (zero, sign / steps))
     first = np.cumsum(length) - length
     facts = (arrays["record"], arrays["content"], zero, factor)
-    return RecordStore(arrays["flat"], first, length, *facts, numbers=arrays.get("features"))
+    return RecordStore(arrays["flat"], first, length, *facts, features=arrays.get("features"))

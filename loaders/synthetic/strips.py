@@ -32,7 +32,7 @@ TREMBLE_MV, TREMBLE_HZ = 0.06, (5.0, 8.0)
 def load(request: Request) -> Data:
     """260 strips of 6 to 20 s, the same in every run; the seed only divides them."""
     plan = StripPlan.of(request)
-    name = "-".join([f"strips-v{VERSION}", *plan.key, *([f"{plan.rate_hz:g}"] if "rate" in plan.key else [])])
+    name = "-".join([f"strips-v{VERSION}", *(option + value for option, value in plan.key.items())])
     return plan.data(*cached(request.cache / name, lambda: plan.arrays(**generated())))
 
 

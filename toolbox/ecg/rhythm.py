@@ -31,13 +31,14 @@ OF_RR = (
     "rr_short_then_long",
 )
 NAMES = ("beats_per_s", *OF_RR, "length_30_s", "signal_sd", "signal_change")
+VERSION = 1  # raised when a number changes, also by other R peaks: caches keep the numbers
 LARGEST = 5.0  # of a number; a pause or an artefact says no more by being longer
 SHORT, LONG, TENTH, SHORT_CHANGE_S = 0.85, 1.1, 0.1, 0.05
 BINS = np.linspace(0.4, 1.8, 15)  # of RR intervals divided by their median
 FEWEST = 3  # RR intervals, for numbers of them
 
 
-def numbers(signal: Signal, rate_hz: float) -> NDArray[np.float32]:
+def numbers(signal: Signal, rate_hz: float, *, where: str = "") -> NDArray[np.float32]:
     """NAMES (20,) of a lead (T,) in mV, from -1 to 5.
 
     Of RR intervals (R,) in s: median and mean; divided by the median their standard deviation, root mean square and
@@ -45,10 +46,11 @@ def numbers(signal: Signal, rate_hz: float) -> NDArray[np.float32]:
     and above a tenth of the median; the entropy of intervals divided by the median, in nats; the correlation of
     successive intervals; the parts of intervals below 0.85 and above 1.1 of the median, and of a short one before a
     long one. All are 0 for fewer than three intervals. The standard deviation and the mean difference of successive
-    samples, per hundredth of a second, are divided by the height of the lead. Raises DataError for a rate below 50 Hz.
+    samples, per hundredth of a second, are divided by the height of the lead. Raises DataError, with
+    `where`, for a rate below 50 Hz.
     """
     signal = np.asarray(signal, np.float64)
-    peaks = rpeaks.in_signal(signal, rate_hz)
+    peaks = rpeaks.in_signal(signal, rate_hz, where=where)
     away = np.abs(signal - np.median(signal)) if len(signal) else np.zeros(1)
     height = (4 * np.median(away) + np.percentile(away, 98)) / 2
     length_s = max(len(signal), 1) / rate_hz

@@ -47,9 +47,9 @@ class Candidates:
         return np.flatnonzero(self.taken)
 
 
-def in_signal(signal: Signal, rate_hz: float) -> Samples:
-    """The R peaks (N,) of a signal (T,) in mV, NaN where it is missing."""
-    return detect(lambda first, last: signal[first:last], len(signal), rate_hz)
+def in_signal(signal: Signal, rate_hz: float, *, where: str = "") -> Samples:
+    """The R peaks (N,) of a signal (T,) in mV, NaN where it is missing. Raises as `detect`."""
+    return detect(lambda first, last: signal[first:last], len(signal), rate_hz, where=where)
 
 
 def detect(read: Reader, samples: int, rate_hz: float, *, block_s: float = BLOCK_S, where: str = "") -> Samples:

@@ -38,9 +38,9 @@ class Classify:
     """One class per row: logits (B, K) against labels (B,).
 
     `weights` (K,) weigh the rows of each class in the loss of training, which takes the part `smoothing` of the labels
-    for wrong (`losses.smoothed`), `decision` (K,) the probabilities before the argmax. The
-    report's figures by patient average over the classes `macro_over` and leave out beats before `start_s`; `film` saves
-    the confusion matrices of all epochs as a GIF and a page.
+    for wrong (`losses.smoothed`); `decision` (K,) weigh the probabilities before the argmax. The report's figures by
+    patient average over the classes `macro_over` and leave out beats before `start_s`; `film` saves the confusion
+    matrices of all epochs as a GIF and a page.
     """
 
     name: ClassVar = "classify"
@@ -63,7 +63,7 @@ class Classify:
         self.classes, self.calibrate = tuple(classes), calibrate
         self.row_loss = pick("criterion", losses.LOSSES, criterion)
         self.weights, self.decision = weights, decision
-        self.smoothed = partial(losses.smoothed, self.row_loss, part=smoothing, values=len(self.classes))
+        self.smoothed = partial(losses.smoothed, part=smoothing, values=len(self.classes))
         self.macro_over, self.start_s, self.film = macro_over, start_s, film
         pick("monitor", {**classification.METRICS, LAST: None}, monitor)
         self.monitor = monitor
@@ -80,17 +80,24 @@ class Classify:
     def loss(self, rows: Tensor, labels: Tensor, mix: Mix | None = None) -> Tensor:
         """Mean over rows, weighted by class if the task has weights; 0 if all rows have the weight 0.
 
-        A blended row has the losses of both labels, by their shares.
+        A blended row has the losses of both labels, by their shares. A smoothed row has those of all labels, by their
+        probabilities, each with the weight of its class.
         """
-        if mix is None:
-            own, weights = self.smoothed(rows, labels), None if self.weights is None else self.weights[labels]
-        else:
-            labels = torch.cat([labels, labels[mix.partner]])
-            own = self.smoothed(torch.cat([rows, rows]), labels)
-            weights = torch.cat([mix.share, 1 - mix.share]) * (1 if self.weights is None else self.weights[labels])
-        if weights is None:
-            return own.mean()
-        return (weights * own).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+        if mix is None and self.weights is None:
+            return self.smoothed(self.row_loss, rows, labels).mean()
+        share = torch.ones(len(labels), device=rows.device)
+        if mix is not None:
+            labels, share = torch.cat([labels, labels[mix.partner]]), torch.cat([mix.share, 1 - mix.share])
+            rows = torch.cat([rows, rows])
+
+        def weight(_: Tensor, label: Tensor) -> Tensor:
+            return share if self.weights is None else share * self.weights[label]
+
+        def weighted(outputs: Tensor, label: Tensor) -> Tensor:
+            return weight(outputs, label) * self.row_loss(outputs, label)
+
+        total = self.smoothed(weight, rows, labels).sum()
+        return self.smoothed(weighted, rows, labels).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
 
     @staticmethod
     def pool(rows: Tensor, group: np.ndarray) -> Tensor:

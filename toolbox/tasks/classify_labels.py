@@ -38,8 +38,8 @@ class ClassifyLabels:
     """Any number of classes a row: logits (B, K) against labels (B, K) of 0 and 1.
 
     `weights` (K,) weigh the classes in the loss of a row, and training takes the part `smoothing` of the labels for
-    wrong (`losses.smoothed`); `decision` (K,) above 0 multiply the odds of each class. A
-    row of zeros has none of the classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
+    wrong (`losses.smoothed`); `decision` (K,) above 0 multiply the odds of each class. A row of zeros has none of the
+    classes. `thresholds` (K,) are 0.5 until `fixed` sets them.
     """
 
     name: ClassVar = "classify"

@@ -116,7 +116,7 @@ def test_the_form_of_a_file_changes_no_prediction(
     name, make = FORMS[form]
     make(tmp_path / name)
     monkeypatch.setattr("loaders.datasets.table_places.PART_SAMPLES", 1)  # parts of one batch
-    monkeypatch.setattr("commands.predict.decisions.PREDICT_ROWS", 7)
+    monkeypatch.setattr("trainer.PREDICT_ROWS", 7)
     found = table_of(predict(root, tmp_path / name, "--out", tmp_path / "out"))
     columns = [column for column in expected if column in found]
     pd.testing.assert_frame_equal(found[columns], expected[columns], atol=3e-6, rtol=0)
@@ -364,7 +364,7 @@ def test_rows_are_read_in_parts(root: Path, tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(csv_rows, "read_rows", read_rows)
     monkeypatch.setattr("loaders.datasets.table_places.PART_SAMPLES", 1)
-    monkeypatch.setattr("commands.predict.decisions.PREDICT_ROWS", 16)
+    monkeypatch.setattr("trainer.PREDICT_ROWS", 16)
     table_of(predict(root, write(tmp_path / "new.csv", NEW), "--out", tmp_path / "out"))
     assert sizes == [16, 16, 16, N - 48]
 

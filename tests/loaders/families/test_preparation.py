@@ -37,6 +37,14 @@ def test_the_r_peak_of_a_window_and_the_features_are_stated() -> None:
     assert (found["row"], found["window"]) == ("window", "-0.2,0.4")
 
 
+def test_a_strip_is_resampled_as_a_whole_and_its_features_are_those_of_the_whole_record() -> None:
+    options, _ = options_of("synth_strips", {"rate": 100.0, "rr_features": True})
+    spec = replace(make_spec(samples=1000), name="synth_strips", rate_hz=100, features=("beats_per_s",))
+    words = " ".join(preparation.of(spec, options)["steps"])
+    assert "a whole record resampled to 100 Hz if it has another rate" in words
+    assert words.endswith("of the whole record at its own rate (toolbox/ecg/rhythm.py): beats_per_s")
+
+
 def test_rows_of_an_unknown_dataset_have_a_preparation_too() -> None:
     assert preparation.of(make_spec(), None)["row"] == "rows"
 

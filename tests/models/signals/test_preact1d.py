@@ -30,6 +30,7 @@ def test_stem_and_all_blocks_but_the_first_halve_the_time_axis() -> None:
 
 
 def test_the_head_sees_one_moment_that_the_mean_hardly_shows() -> None:
+    torch.manual_seed(0)
     network = get_model("preact1d", make_spec(samples=3000)).eval()
     seen: list[torch.Tensor] = []
     network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -7,6 +7,7 @@ import pytest
 
 from loaders.synthetic import strips
 from toolbox.ecg import rhythm, rpeaks
+from toolbox.errors import DataError
 
 RATE_HZ = 300
 SIGNALS = {label: strips.strip(label, np.random.default_rng(3)) / 1000 for label in strips.LABELS}
@@ -19,6 +20,8 @@ def test_each_number_is_that_of_its_definition(label: str) -> None:
     rr = np.diff(rpeaks.in_signal(signal, RATE_HZ)) / RATE_HZ
     middle, steps = np.median(rr), [abs(after - before) for before, after in pairwise(rr)]
     bins = np.bincount(np.digitize(rr / middle, np.linspace(0.4, 1.8, 15)[1:-1]))
+    away = abs(signal - np.median(signal))
+    height = 2 * np.median(away) + np.percentile(away, 98) / 2
     expected = {
         "beats_per_s": (len(rr) + 1) / (len(signal) / RATE_HZ),
         "rr_median_s": middle,
@@ -38,7 +41,10 @@ def test_each_number_is_that_of_its_definition(label: str) -> None:
         "rr_long": np.mean(rr > 1.1 * middle),
         "rr_short_then_long": np.mean((rr[:-1] < 0.85 * middle) & (rr[1:] > 1.1 * middle)),
         "length_30_s": len(signal) / RATE_HZ / 30,
+        "signal_sd": signal.std() / height,
+        "signal_change": sum(abs(b - a) for a, b in pairwise(signal)) / len(signal) * RATE_HZ / 100 / height,
     }
+    assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 
@@ -50,6 +56,11 @@ def test_gain_offset_and_polarity_change_no_number(label: str, gain: float, offs
     np.testing.assert_allclose(
         rhythm.numbers(gain * signal + offset, RATE_HZ), rhythm.numbers(signal, RATE_HZ), rtol=1e-3, atol=1e-4
     )
+
+
+def test_a_rate_too_low_for_r_peaks_is_refused_with_the_place() -> None:
+    with pytest.raises(DataError, match=r"at least 50 Hz, the signal has 40 Hz \(some.hea\)"):
+        rhythm.numbers(SIGNALS["N"], 40, where="some.hea")
 
 
 def test_fibrillation_is_told_from_a_regular_rhythm() -> None:

@@ -53,6 +53,21 @@ def test_labels_are_smoothed_in_training_and_not_where_rows_are_measured() -> No
     np.testing.assert_array_equal(task.predictions(*rows).loss, plain.predictions(*rows).loss)
 
 
+def test_a_smoothed_label_has_the_weight_of_each_class_that_it_may_be() -> None:
+    """As if every row stood there once for each class, with the probability of that class as its share."""
+    task = Classify(CLASSES, "crossentropy", weights=WEIGHTS, smoothing=0.3)
+    share = 0.7 * F.one_hot(LABELS, 3) + 0.1
+    weights = share * WEIGHTS
+    expected = -(weights * LOGITS.log_softmax(1)).sum() / weights.sum()
+    torch.testing.assert_close(task.loss(LOGITS, LABELS), expected)
+    blended = Mix(torch.arange(20).flip(0), torch.full((20,), 0.25))
+    both = 0.25 * share + 0.75 * share.flip(0)
+    expected = -(both * WEIGHTS * LOGITS.log_softmax(1)).sum() / (both * WEIGHTS).sum()
+    torch.testing.assert_close(task.loss(LOGITS, LABELS, blended), expected)
+    task.weights = torch.tensor([1.0, 1.0, 0.0])
+    assert task.loss(LOGITS, torch.full((20,), 2)).isfinite()
+
+
 def test_a_batch_in_which_no_row_weighs_anything_has_no_gradient() -> None:
     logits = LOGITS.clone().requires_grad_()
     loss = Classify(CLASSES, "crossentropy", weights=torch.tensor([0.0, 0.0, 1.0])).loss(logits, LABELS % 2)
